@@ -1,0 +1,76 @@
+"""What a broker checks in a client's batch beyond its lengths and CRC, as Kafka's LogValidator does."""
+
+from typing import Final
+
+from protocol.records import (
+    CODEC_MASK,
+    CONTROL_BIT,
+    LOG_APPEND_TIME_BIT,
+    NO_TIMESTAMP,
+    Buffer,
+    RecordBatch,
+    records_bytes,
+    scan,
+)
+
+MAX_TIMESTAMP: Final = 2**63 - 1
+
+
+def header_refusal(batch: RecordBatch) -> str | None:
+    """Why a client's batch is refused as INVALID_RECORD by its header alone; None if it is not."""
+    count = batch.last_offset_delta + 1
+    if count <= 0:
+        return f"Batch has an invalid offset range: last offset delta is {batch.last_offset_delta}"
+    if batch.record_count <= 0:
+        return f"Invalid reported count for record batch: {batch.record_count}"
+    if count != batch.record_count:
+        return f"Inconsistent batch offset range: {count} offsets for {batch.record_count} records"
+    if batch.producer_id >= 0 and batch.base_sequence < 0:
+        return f"Invalid sequence number {batch.base_sequence} in a batch of producerId {batch.producer_id}"
+    if batch.attributes & CONTROL_BIT:
+        return "Clients are not allowed to write control records"
+    if batch.attributes & CODEC_MASK > 4:
+        return f"Unknown compression type id: {batch.attributes & CODEC_MASK}"
+    return None
+
+
+class RecordError:
+    """One refused record: its index in the batch and why. `is_timestamp` tells INVALID_TIMESTAMP apart."""
+
+    __slots__ = ("index", "is_timestamp", "message")
+
+    def __init__(self, index: int, message: str, is_timestamp: bool = False) -> None:
+        self.index = index
+        self.message = message
+        self.is_timestamp = is_timestamp
+
+
+def record_errors(
+    buffer: Buffer,
+    batch: RecordBatch,
+    max_decompressed_bytes: int,
+    *,
+    require_key: bool = False,
+    min_timestamp: int | None = None,
+    max_timestamp: int | None = None,
+) -> list[RecordError]:
+    """The records that are refused: keyless ones on a compacted topic, offsets that are not 0..n-1,
+    timestamps out of bounds (CreateTime only; -1, no timestamp, is let through).
+
+    Raises CorruptBatch where the records cannot even be walked.
+    """
+    errors: list[RecordError] = []
+    earliest = NO_TIMESTAMP if min_timestamp is None else min_timestamp
+    latest = MAX_TIMESTAMP if max_timestamp is None else max_timestamp
+    check_time = not batch.attributes & LOG_APPEND_TIME_BIT
+    data = records_bytes(buffer, batch, max_decompressed_bytes)
+    for index, (offset_delta, timestamp_delta, has_key) in enumerate(scan(data, batch.record_count)):
+        timestamp = batch.base_timestamp + timestamp_delta
+        if offset_delta != index:
+            errors.append(RecordError(index, f"Record {index} has the offset delta {offset_delta}"))
+        elif require_key and not has_key:
+            errors.append(RecordError(index, "Compacted topic cannot accept message without key"))
+        elif check_time and timestamp != NO_TIMESTAMP and not earliest <= timestamp <= latest:
+            message = f"Timestamp {timestamp} is outside [{earliest}, {latest}]"
+            errors.append(RecordError(index, message, is_timestamp=True))
+    return errors
