@@ -117,7 +117,7 @@ class ProducerEntry:
 
 
 class CompletedTransaction:
-    """A transaction that its marker at `last_offset` ended; an aborted one becomes a transaction index entry."""
+    """A transaction that the marker at `last_offset` ended; aborted ones go into the transaction index."""
 
     __slots__ = ("first_offset", "is_aborted", "last_offset", "last_stable_offset", "producer_id")
 
@@ -160,7 +160,7 @@ class ProducerState:
     # --- deciding ---
 
     def check(self, batch: RecordBatch) -> AppendedBatch | None:
-        """Whether a client's batch (with a producer id) may be appended; a duplicate's first life if it is one.
+        """Pass a client's batch that has a producer id: None, or for a duplicate the batch it repeats.
 
         Raises ApiError: OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE.
         """
@@ -185,24 +185,25 @@ class ProducerState:
         return None
 
     def check_batches(self, batches: Sequence[RecordBatch]) -> AppendedBatch | None:
-        """`check` for all batches of one append, each after those before it; those without producer id pass."""
+        """`check` for the batches of one append, each after those before it; no producer id, no check."""
         if len(batches) == 1:
             return self.check(batches[0]) if batches[0].producer_id >= 0 else None
         ahead = ProducerState()
         for batch in batches:
             if batch.producer_id < 0:
                 continue
-            entry = ahead._producers.get(batch.producer_id) or self._producers.get(batch.producer_id)
+            entry = self._producers.get(batch.producer_id)
             if entry is not None and batch.producer_id not in ahead._producers:
                 ahead._producers[batch.producer_id] = entry.copy()
             duplicate = ahead.check(batch)
             if duplicate is not None:
                 return duplicate
-            ahead.update(batch)
+            entry = ahead._producers.setdefault(batch.producer_id, ProducerEntry(batch.producer_id))
+            _remember(entry, batch)
         return None
 
     def check_coordinator_batch(self, batch: RecordBatch) -> None:
-        """As `check` for what a coordinator writes for a producer (offset commits): no sequences, only epochs."""
+        """`check` for what a coordinator writes for a producer (offset commits): epochs, no sequences."""
         entry = self._producers.get(batch.producer_id)
         if entry is None:
             return
@@ -216,8 +217,8 @@ class ProducerState:
     ) -> None:
         """Whether a transaction marker may be appended.
 
-        From transaction version 2 (KIP-890) the coordinator bumps the epoch before every marker, so one with the
-        producer's own epoch is a late one; only the retry of the marker already written is let through
+        From transaction version 2 (KIP-890) the coordinator bumps the epoch before every marker, so one with
+        the producer's own epoch is a late one; only the retry of the marker already written is let through
         (KAFKA-19999). Raises ApiError: INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED.
         """
         entry = self._producers.get(producer_id)
@@ -259,26 +260,14 @@ class ProducerState:
 
     def update(self, batch: RecordBatch) -> None:
         """Take in a data batch that has been written; `base_offset` is the one it got."""
-        producer_id, producer_epoch, base_offset = batch.producer_id, batch.producer_epoch, batch.base_offset
+        producer_id = batch.producer_id
         assert producer_id >= 0
         entry = self._producers.get(producer_id)
         if entry is None:
-            entry = self._producers[producer_id] = ProducerEntry(producer_id, producer_epoch)
-        elif entry.producer_epoch != producer_epoch:
-            entry.batches.clear()
-            entry.producer_epoch = producer_epoch
-        batches = entry.batches
-        assert not batches or batches[-1].last_offset < base_offset or base_offset == 0
-        if len(batches) == RETAINED_BATCHES:
-            del batches[0]
-        timestamp = batch.max_timestamp
-        batches.append(
-            AppendedBatch(batch.base_sequence, batch.last_sequence, base_offset, batch.last_offset, timestamp)
-        )
-        entry.last_timestamp = timestamp
-        if batch.attributes & TRANSACTIONAL_BIT and entry.current_txn_first_offset == NO_OFFSET:
-            entry.current_txn_first_offset = base_offset
-            self._open_transactions[producer_id] = base_offset
+            entry = self._producers[producer_id] = ProducerEntry(producer_id)
+        assert not entry.batches or entry.batches[-1].last_offset < batch.base_offset
+        if _remember(entry, batch):
+            self._open_transactions[producer_id] = batch.base_offset
 
     def end_transaction(
         self, batch: RecordBatch, is_aborted: bool, coordinator_epoch: int, timestamp: int
@@ -382,6 +371,24 @@ def decode_snapshot(data: bytes) -> list[ProducerEntry]:
             )
         entries.append(entry)
     return entries
+
+
+def _remember(entry: ProducerEntry, batch: RecordBatch) -> bool:
+    """Make `batch` the producer's last; True if it opens a transaction."""
+    if entry.producer_epoch != batch.producer_epoch:
+        entry.batches.clear()
+        entry.producer_epoch = batch.producer_epoch
+    batches = entry.batches
+    if len(batches) == RETAINED_BATCHES:
+        del batches[0]
+    base_offset, base_sequence, delta = batch.base_offset, batch.base_sequence, batch.last_offset_delta
+    last_sequence = (base_sequence + delta) & MAX_SEQUENCE if base_sequence >= 0 else NO_SEQUENCE
+    entry.last_timestamp = timestamp = batch.max_timestamp
+    batches.append(AppendedBatch(base_sequence, last_sequence, base_offset, base_offset + delta, timestamp))
+    if batch.attributes & TRANSACTIONAL_BIT and entry.current_txn_first_offset == NO_OFFSET:
+        entry.current_txn_first_offset = base_offset
+        return True
+    return False
 
 
 def _is_expired(entry: ProducerEntry, now_ms: int, expiration_ms: int) -> bool:

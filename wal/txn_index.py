@@ -72,7 +72,7 @@ def collect(
 
 
 def entries_below(entries: Sequence[AbortedTransaction], offset: int) -> int:
-    """How many leading entries remain when the log is truncated to `offset`; times ENTRY_SIZE for the file."""
+    """How many leading entries remain when the log is truncated to `offset`."""
     for index, entry in enumerate(entries):
         if entry.last_offset >= offset:
             return index
