@@ -93,7 +93,7 @@ class ApiKey(IntEnum):
 NEVER_FLEXIBLE: Final = 1 << 15
 """Above every version an int16 can name."""
 
-# APIs from DescribeUserScramCredentials (50) on were flexible from their first version. Before that, in key order:
+# What is missing here, every API from DescribeUserScramCredentials (50) on, was flexible from version 0.
 _FIRST_FLEXIBLE: Final[dict[int, int]] = {
     ApiKey.PRODUCE: 9,
     ApiKey.FETCH: 12,

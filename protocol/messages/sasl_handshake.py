@@ -1,0 +1,20 @@
+"""SaslHandshake:
+
+v1   nothing new on the wire
+"""
+
+from __future__ import annotations
+
+from protocol.api import ApiKey
+from protocol.schema import array, int16, request, response, string
+
+
+@request(ApiKey.SASL_HANDSHAKE, versions="0-1")
+class SaslHandshakeRequest:
+    mechanism: str = string()
+
+
+@response(ApiKey.SASL_HANDSHAKE, versions="0-1")
+class SaslHandshakeResponse:
+    error_code: int = int16()
+    mechanisms: list[str] = array(string)
