@@ -182,6 +182,8 @@ def _lz4_decompress(view: memoryview, limit: int, broken_checksum: bool) -> byte
     from lz4 import frame
 
     rest = bytes(view)
+    if not rest:
+        raise CorruptBatch("lz4: no data")
     if broken_checksum:
         rest = _with_lz4_checksum(rest, broken=False)
     parts: list[bytes] = []
@@ -272,6 +274,7 @@ def _zstd_decompress(data: Buffer, limit: int) -> bytes:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW_BYTES)
+    _require_whole_zstd_frames(memoryview(data))
     parts: list[bytes] = []
     left = limit
     try:
@@ -285,3 +288,43 @@ def _zstd_decompress(data: Buffer, limit: int) -> bytes:
     except zstandard.ZstdError as error:
         raise CorruptBatch(f"zstd: {error}") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+_ZSTD_MAGIC: Final = 0xFD2FB528
+_ZSTD_SKIPPABLE_MAGIC: Final = 0x184D2A50  # to ...5F
+_ZSTD_RLE_BLOCK: Final = 1
+
+
+def _require_whole_zstd_frames(view: memoryview) -> None:
+    """Walk the blocks of all frames: the library's reader takes the place where one is cut for its end."""
+    position, end = 0, len(view)
+    if end == 0:
+        raise CorruptBatch("zstd: no data")
+    while position < end:
+        magic = int.from_bytes(view[position : position + 4], "little")
+        if magic & 0xFFFFFFF0 == _ZSTD_SKIPPABLE_MAGIC:
+            position += 8 + int.from_bytes(view[position + 4 : position + 8], "little")
+        elif magic == _ZSTD_MAGIC:
+            position = _zstd_frame_end(view, position)
+        else:
+            raise CorruptBatch(f"zstd: no frame at {position}")
+    if position != end:
+        raise CorruptBatch("zstd: the data ends early")
+
+
+def _zstd_frame_end(view: memoryview, position: int) -> int:
+    import zstandard
+
+    try:
+        parameters = zstandard.get_frame_parameters(view[position:])
+        position += zstandard.frame_header_size(view[position:])
+    except zstandard.ZstdError as error:
+        raise CorruptBatch(f"zstd: {error}") from None
+    is_last = 0
+    while not is_last:
+        if position + 3 > len(view):
+            raise CorruptBatch("zstd: the data ends early")
+        block = int.from_bytes(view[position : position + 3], "little")
+        is_last, kind, size = block & 1, block >> 1 & 3, block >> 3
+        position += 3 + (1 if kind == _ZSTD_RLE_BLOCK else size)
+    return position + (4 if parameters.has_checksum else 0)
