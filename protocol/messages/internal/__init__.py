@@ -1,0 +1,1 @@
+"""Messages we persist: records of internal topics, in the formats Kafka gives them, and bytes inside other messages."""
