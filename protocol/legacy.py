@@ -194,7 +194,7 @@ def down_convert(
                 break
             raise ApiError(
                 ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
-                f"The batch at offset {batch.base_offset} is compressed with zstd, which format {magic} has not",
+                f"The batch at offset {batch.base_offset} is zstd, which format {magic} has not",
             )
         converted = _down_convert_batch(buffer, batch, magic, first_offset, max_decompressed_bytes)
         if out and len(out) + len(converted) > max_bytes:
