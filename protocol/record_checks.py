@@ -34,6 +34,21 @@ def header_refusal(batch: RecordBatch) -> str | None:
     return None
 
 
+def timestamp_refusal(batch: RecordBatch, now_ms: int, before_max_ms: int, after_max_ms: int) -> str | None:
+    """Why a client's batch is refused as INVALID_TIMESTAMP by its header; None if it is not.
+
+    The bounds are message.timestamp.before.max.ms and .after.max.ms, for a topic with CreateTime; with append
+    time the caller passes MAX_TIMESTAMP for both. The header has the first and the largest timestamp: a record
+    in between that is too old is found by `record_errors` only.
+    """
+    if batch.attributes & LOG_APPEND_TIME_BIT:
+        return "Producer should not set timestamp type to LogAppendTime"
+    for timestamp in (batch.max_timestamp, batch.base_timestamp):
+        if timestamp != NO_TIMESTAMP and not -after_max_ms <= now_ms - timestamp <= before_max_ms:
+            return f"Timestamp {timestamp} is outside [{now_ms - before_max_ms}, {now_ms + after_max_ms}]"
+    return None
+
+
 class RecordError:
     """One refused record: its index in the batch and why. `is_timestamp` tells INVALID_TIMESTAMP apart."""
 

@@ -308,7 +308,12 @@ def records_bytes(buffer: Buffer, batch: RecordBatch, max_decompressed_bytes: in
 
 def _varint(data: bytes, position: int, last_shift: int = 28) -> tuple[int, int]:
     # Zig-zag, at most five bytes (ten for a varlong). Running off the end is the caller's IndexError.
-    value = shift = 0
+    value = data[position]
+    position += 1
+    if value < 0x80:
+        return (value >> 1) ^ -(value & 1), position
+    value &= 0x7F
+    shift = 7
     while True:
         byte = data[position]
         position += 1

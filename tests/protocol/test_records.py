@@ -1,6 +1,8 @@
 """Record batches: round trips, patches in place, mutations, what LogValidator refuses."""
 
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -237,6 +239,47 @@ def test_header_refusals() -> None:
     assert "sequence" in (refusal(base_sequence=-1) or "")
     assert "control" in (refusal(attributes=records.CONTROL_BIT) or "")
     assert "compression" in (refusal(attributes=5) or "")
+
+
+def test_timestamp_refusals_by_the_header() -> None:
+    batch = records.parse_header(build_three(), 0)  # 100 to 120
+    assert record_checks.timestamp_refusal(batch, 120, before_max_ms=20, after_max_ms=0) is None
+    assert "Timestamp 100" in (record_checks.timestamp_refusal(batch, 121, 20, 0) or "")
+    assert "Timestamp 120" in (record_checks.timestamp_refusal(batch, 110, 20, 9) or "")
+    assert record_checks.timestamp_refusal(batch, 0, *[record_checks.MAX_TIMESTAMP] * 2) is None
+    without = records.parse_header(records.build([Record()]), 0)
+    assert record_checks.timestamp_refusal(without, 10**6, 0, 0) is None
+    batch.attributes |= records.LOG_APPEND_TIME_BIT
+    assert "LogAppendTime" in (record_checks.timestamp_refusal(batch, 120, 20, 20) or "")
+
+
+# --- another client's codec ---
+
+
+@pytest.mark.parametrize("codec", [0, 1, 2, 3, 4])
+def test_aiokafka_reads_what_is_built(codec: int) -> None:
+    source = [Record(timestamp=5 * i, key=b"k", value=b"v" * i, headers=[("h", b"x")]) for i in range(300)]
+    built = records.build(source, base_offset=9, compression=codec, producer_id=4, producer_epoch=1)
+    batch = MemoryRecords(bytes(built)).next_batch()
+    assert batch is not None and batch.validate_crc()
+    found = [Record(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch]
+    assert found == expected(source, 9)
+
+
+@pytest.mark.parametrize("codec", [0, 1, 2, 3, 4])
+def test_what_aiokafka_builds_is_read(codec: int) -> None:
+    builder = DefaultRecordBatchBuilder(2, codec, True, 4, 1, 77, 1 << 20)
+    for index in range(300):
+        builder.append(index, 5 * index, b"k", None, [("h", None)])
+    buffer = memoryview(bytearray(builder.build()))
+    [batch] = records.parse_batches(buffer)
+    assert records.crc_is_valid(buffer, batch) and record_checks.header_refusal(batch) is None
+    assert (batch.compression, batch.producer_id, batch.base_sequence) == (codec, 4, 77)
+    assert batch.is_transactional
+    assert list(records.iterate(buffer, batch, LIMIT)) == [
+        Record(i, 5 * i, b"k", None, [("h", None)]) for i in range(300)
+    ]
+    assert record_checks.record_errors(buffer, batch, LIMIT, require_key=True) == []
 
 
 # --- control records ---

@@ -76,7 +76,7 @@ public class Golden {
         for (String line : Files.readAllLines(new File(file).toPath())) {
             String[] kv = line.split(" ");
             if (kv[0].startsWith("snapshot") ) {
-                File f = File.createTempFile("s", ".snapshot"); Files.write(f.toPath(), HexFormat.of().parseHex(kv[1]));
+                File f = File.createTempFile("golden", ".snapshot"); Files.write(f.toPath(), HexFormat.of().parseHex(kv[1]));
                 System.out.println(kv[0] + " " + ProducerStateManager.readSnapshot(f)); continue;
             }
             if (kv[0].startsWith("leader-epoch")) {
@@ -84,7 +84,7 @@ public class Golden {
                 System.out.println(kv[0] + " " + new LeaderEpochCheckpointFile(LeaderEpochCheckpointFile.newFile(d), new LogDirFailureChannel(1)).read()); continue;
             }
             if (kv[0].startsWith("txnindex")) {
-                File f = File.createTempFile("s", ".txnindex"); Files.write(f.toPath(), HexFormat.of().parseHex(kv[1]));
+                File f = File.createTempFile("golden", ".txnindex"); Files.write(f.toPath(), HexFormat.of().parseHex(kv[1]));
                 System.out.println(kv[0] + " " + new TransactionIndex(0, f).allAbortedTxns()); continue;
             }
             MemoryRecords r = MemoryRecords.readableRecords(ByteBuffer.wrap(HexFormat.of().parseHex(kv[1])));
