@@ -37,9 +37,9 @@ def header_refusal(batch: RecordBatch) -> str | None:
 def timestamp_refusal(batch: RecordBatch, now_ms: int, before_max_ms: int, after_max_ms: int) -> str | None:
     """Why a client's batch is refused as INVALID_TIMESTAMP by its header; None if it is not.
 
-    The bounds are message.timestamp.before.max.ms and .after.max.ms, for a topic with CreateTime; with append
-    time the caller passes MAX_TIMESTAMP for both. The header has the first and the largest timestamp: a record
-    in between that is too old is found by `record_errors` only.
+    The bounds are message.timestamp.before.max.ms and .after.max.ms, for a topic with CreateTime; otherwise
+    the caller passes MAX_TIMESTAMP for both. The header has the first and the largest timestamp: a record in
+    between that is too old is found by `record_errors` only.
     """
     if batch.attributes & LOG_APPEND_TIME_BIT:
         return "Producer should not set timestamp type to LogAppendTime"
