@@ -112,7 +112,7 @@ class ConsumerGroupCurrentMemberAssignmentKey:
 class TopicPartitions:
     topic_id: bytes = uuid()
     partitions: list[int] = array(int32)
-    assignment_epochs: list[int] | None = array(int32, nullable="0+", default=None, tag=0, tagged="0+")
+    assignment_epochs: list[int] | None = array(int32, nullable="0+", tag=0, tagged="0+")
 
 
 @persisted("group-value", 8, versions="0", flexible="0+")

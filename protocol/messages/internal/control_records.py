@@ -43,7 +43,7 @@ class SnapshotFooterRecord:
 @persisted("data", versions="0", flexible="0+")
 class KRaftVersionRecord:
     version: int = int16()
-    k_raft_version: int = int16()
+    kraft_version: int = int16()
 
 
 @struct
@@ -64,7 +64,7 @@ class VotersVoter:
     voter_id: int = int32()
     voter_directory_id: bytes = uuid()
     endpoints: list[Endpoint] = array(Endpoint)
-    k_raft_version_feature: KRaftVersionFeature = nested(KRaftVersionFeature)
+    kraft_version_feature: KRaftVersionFeature = nested(KRaftVersionFeature)
 
 
 @persisted("data", versions="0", flexible="0+")

@@ -22,7 +22,7 @@ class StreamsGroupMetadataValue:
     metadata_hash: int = int64()
     validated_topology_epoch: int = int32(default=-1, tag=0, tagged="0+")
     last_assignment_configs: list[LastAssignmentConfig] | None = array(
-        LastAssignmentConfig, nullable="0+", default=None, tag=1, tagged="0+"
+        LastAssignmentConfig, nullable="0+", tag=1, tagged="0+"
     )
 
 
@@ -97,7 +97,7 @@ class StreamsGroupCurrentMemberAssignmentKey:
 class StreamsGroupCurrentMemberAssignmentTaskIds:
     subtopology_id: str = string()
     partitions: list[int] = array(int32)
-    assignment_epochs: list[int] | None = array(int32, nullable="0+", default=None, tag=0, tagged="0+")
+    assignment_epochs: list[int] | None = array(int32, nullable="0+", tag=0, tagged="0+")
 
 
 @persisted("group-value", 22, versions="0", flexible="0+")
