@@ -1,0 +1,641 @@
+"""Opening a log: at once after a clean stop, by walking its end after a crash.
+
+After a clean stop nothing is walked: the last segment's batches behind its last index entry are looked at (a
+few kilobytes), its indexes are loaded, and the producers' state comes from the snapshot at the log's end.
+
+After a crash, in numbered passes:
+
+    1  sweep        leftovers of replacements that did not finish are removed
+    2  list         segments wholly below the log start offset are given up
+    3  producers    the newest sound snapshot at or below the first segment to be walked is loaded, and what
+    lies
+                    between the two is replayed (headers only)
+    4  walk         segments that reach past the recovery point, batch by batch: CRC, offsets in order;
+    indexes,
+                    producer state and leader epochs are rebuilt on the way
+    5  decide       where the batches stop, by DECISIONS below
+    6  cut          the tail at the first bad batch, reserved space, segments and snapshots behind the end
+    7  sync         what was walked and cut, files before folders: only now does it count as durable
+
+Everything below the recovery point was synced and acknowledged, so bytes there that are not batches any more
+are damage: they are reported and stay where they are, and the log goes on behind them. Offsets are never
+given out twice: a log whose end is missing goes on at the recovery point. Recovery may itself be cut short
+at any point and starts over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from protocol.records import BATCH_OVERHEAD, CorruptBatch, RecordBatch, crc_is_valid, parse_header
+from wal.checkpoint import TEMPORARY_SUFFIX, replace_file
+from wal.errors import Damage, DiskFull
+from wal.layout import (
+    DELETED_SUFFIX,
+    LEADER_EPOCH_CHECKPOINT,
+    LEFTOVER_SUFFIXES,
+    LOG_SUFFIX,
+    OFFSET_INDEX_SUFFIX,
+    PARTITION_METADATA,
+    SNAPSHOT_SUFFIX,
+    TIME_INDEX_SUFFIX,
+    TXN_INDEX_SUFFIX,
+    parse_base_offset,
+    segment_path,
+)
+from wal.leader_epochs import CorruptCheckpoint as CorruptLeaderEpochs
+from wal.leader_epochs import LeaderEpochs
+from wal.producer_state import CompletedTransaction, CorruptSnapshot, ProducerState
+from wal.segment import Segment
+from wal.storage import Storage, read_file
+from wal.txn_index import AbortedTransaction
+
+if TYPE_CHECKING:
+    from wal.log import LogConfig
+
+WALK_CHUNK_BYTES: Final = 1 << 20
+"""Read at once while checking CRCs."""
+
+_EPOCH_AND_MAGIC: Final = Struct(">ib")
+_EPOCH_POSITION: Final = 12
+
+
+class Finding(Enum):
+    """What stands where the next batch should be."""
+
+    BATCH = "a whole batch with a valid CRC and the next offset"
+    END = "the end of the file"
+    ZEROS = "nothing but zeros up to the end of the file: space that was reserved"
+    BAD = "anything else"
+
+
+class Action(Enum):
+    """What recovery does about it."""
+
+    ACCEPT = "take it into the indexes and go on behind it"
+    NEXT = "go on with the next segment"
+    TRIM = "cut the file here and go on with the next segment"
+    FINISH = "cut the file here, which is the log's end; segments behind it are removed"
+    REPORT = "report damage, cut nothing, and go on at the next sound batch"
+
+
+# (finding, offset is below the recovery point, the next segment starts at this very offset) -> action
+DECISIONS: Final[dict[tuple[Finding, bool, bool], Action]] = {
+    (Finding.BATCH, False, False): Action.ACCEPT,
+    (Finding.BATCH, False, True): Action.TRIM,  # a refused write whose cutting back was lost, then a roll
+    (Finding.BATCH, True, False): Action.ACCEPT,
+    (Finding.BATCH, True, True): Action.NEXT,  # the later segment was written later
+    (Finding.END, False, False): Action.FINISH,
+    (Finding.END, False, True): Action.NEXT,
+    (Finding.END, True, False): Action.REPORT,  # synced batches are missing
+    (Finding.END, True, True): Action.NEXT,
+    (Finding.ZEROS, False, False): Action.FINISH,
+    (Finding.ZEROS, False, True): Action.TRIM,
+    (Finding.ZEROS, True, False): Action.REPORT,
+    (Finding.ZEROS, True, True): Action.TRIM,
+    (Finding.BAD, False, False): Action.FINISH,  # torn by the crash
+    (Finding.BAD, False, True): Action.TRIM,  # likewise a refused write
+    (Finding.BAD, True, False): Action.REPORT,
+    (Finding.BAD, True, True): Action.TRIM,
+}
+
+
+class Cut:
+    """Bytes behind the log's end that a crash left and recovery removed."""
+
+    __slots__ = ("bytes", "file", "position", "reason")
+
+    def __init__(self, file: str, position: int, size: int, reason: str) -> None:
+        self.file = file
+        self.position = position
+        self.bytes = size
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"{self.file}: {self.bytes} bytes from {self.position} on cut off: {self.reason}"
+
+
+class Recovered:
+    """What recovery did, for the log line and for tests."""
+
+    __slots__ = ("batches_walked", "bytes_walked", "cuts", "damage", "rebuilt", "segments_walked")
+
+    def __init__(self) -> None:
+        self.segments_walked = 0
+        self.batches_walked = 0
+        self.bytes_walked = 0
+        self.cuts: list[Cut] = []
+        self.damage: list[Damage] = []
+        self.rebuilt: list[str] = []  # why a segment that was closed cleanly had to be walked
+
+    def __repr__(self) -> str:
+        return (
+            f"walked {self.segments_walked} segments, {self.batches_walked} batches, "
+            f"{self.bytes_walked} bytes; cuts {self.cuts}; "
+            f"damage {[str(damage) for damage in self.damage]}; rebuilt {self.rebuilt}"
+        )
+
+
+class Opened:
+    """The parts of a log, as found on disk."""
+
+    __slots__ = (
+        "directory_is_complete",
+        "epochs",
+        "log_end_offset",
+        "log_start_offset",
+        "pending_deletions",
+        "producers",
+        "recovered",
+        "segments",
+    )
+
+    def __init__(self, log_start_offset: int) -> None:
+        self.segments: list[Segment] = []
+        self.producers = ProducerState()
+        self.epochs = LeaderEpochs()
+        self.log_start_offset = log_start_offset
+        self.log_end_offset = log_start_offset
+        self.recovered: Recovered | None = None
+        self.pending_deletions: list[tuple[int, str]] = []
+        self.directory_is_complete = False
+
+
+def open_log(
+    storage: Storage,
+    directory: str,
+    config: LogConfig,
+    log_start_offset: int,
+    recovery_point: int,
+    is_clean: bool,
+    now_ms: int,
+) -> Opened:
+    """Open the log in `directory`, walking it if it was not closed cleanly or does not look like it.
+
+    Raises StorageFailed.
+    """
+    opened = Opened(log_start_offset)
+    names = storage.list(directory)
+    bases = _sweep_and_list(storage, directory, names, opened, now_ms)
+    opened.directory_is_complete = PARTITION_METADATA in names
+    opened.segments = [Segment(storage, directory, base) for base in bases]
+    snapshots = _snapshots(names)
+    if not bases and recovery_point <= log_start_offset:
+        return opened
+    if is_clean and bases and _open_clean(opened, snapshots, config, recovery_point, now_ms):
+        return opened
+    if is_clean:
+        # The marker vouches for everything up to the snapshot that the clean stop wrote.
+        recovery_point = max(recovery_point, max(snapshots, default=0))
+        opened.segments = [Segment(storage, directory, base) for base in bases]
+    _Recovery(storage, directory, config, opened, max(recovery_point, log_start_offset), now_ms).run(
+        snapshots
+    )
+    return opened
+
+
+def _sweep_and_list(
+    storage: Storage, directory: str, names: Sequence[str], opened: Opened, now_ms: int
+) -> list[int]:
+    """Passes 1 and 2: the base offsets of the segments that are left, in order."""
+    bases = []
+    for name in names:
+        if name.endswith(LEFTOVER_SUFFIXES):
+            storage.unlink(f"{directory}/{name}")
+        elif name.endswith(DELETED_SUFFIX):
+            opened.pending_deletions.append((now_ms, f"{directory}/{name}"))
+        else:
+            base = parse_base_offset(name, LOG_SUFFIX)
+            if base is not None:
+                bases.append(base)
+    while len(bases) > 1 and bases[1] <= opened.log_start_offset:
+        give_up_segment(storage, directory, bases.pop(0), now_ms, opened.pending_deletions)
+    if bases:
+        opened.log_start_offset = max(opened.log_start_offset, bases[0])
+    assert bases == sorted(bases)
+    return bases
+
+
+def _snapshots(names: Sequence[str]) -> list[int]:
+    found = (parse_base_offset(name, SNAPSHOT_SUFFIX) for name in names if name.endswith(SNAPSHOT_SUFFIX))
+    return sorted(offset for offset in found if offset is not None)
+
+
+def give_up_segment(
+    storage: Storage, directory: str, base_offset: int, now_ms: int, pending: list[tuple[int, str]]
+) -> None:
+    """Rename a segment's files to `.deleted`; they are to be unlinked at `now_ms`."""
+    suffixes = (LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, SNAPSHOT_SUFFIX)
+    for suffix in suffixes:
+        path = segment_path(directory, base_offset, suffix)
+        if storage.exists(path):
+            storage.rename(path, path + DELETED_SUFFIX)
+            pending.append((now_ms, path + DELETED_SUFFIX))
+
+
+def _open_clean(
+    opened: Opened, snapshots: Sequence[int], config: LogConfig, recovery_point: int, now_ms: int
+) -> bool:
+    """Take over a log that was closed cleanly; False if it has to be walked after all."""
+    active = opened.segments[-1]
+    reason = active.load(sealed=False)
+    end_offset = active.next_offset
+    if reason is None and end_offset < recovery_point:
+        reason = f"it ends at offset {end_offset}, before the recovery point {recovery_point}"
+    epochs = _read_epochs(active.storage, active.directory)
+    if reason is None and epochs is None:
+        reason = "there is no sound leader epoch checkpoint"
+    producers = None
+    if reason is None and end_offset in snapshots:
+        producers = _read_snapshot(active, end_offset, config, now_ms)
+    if reason is None and producers is None:
+        reason = f"there is no sound producer snapshot at offset {end_offset}"
+    if reason is not None or epochs is None or producers is None:
+        opened.recovered = Recovered()
+        opened.recovered.rebuilt.append(f"{active!r}: {reason}")
+        return False
+    opened.epochs, opened.producers = epochs, producers
+    opened.log_end_offset = max(end_offset, opened.log_start_offset)
+    return opened.log_end_offset == end_offset
+
+
+def _read_epochs(storage: Storage, directory: str) -> LeaderEpochs | None:
+    data = read_file(storage, f"{directory}/{LEADER_EPOCH_CHECKPOINT}")
+    if data is None:
+        return None
+    try:
+        return LeaderEpochs.decode(data)
+    except CorruptLeaderEpochs:
+        return None
+
+
+def _read_snapshot(segment: Segment, offset: int, config: LogConfig, now_ms: int) -> ProducerState | None:
+    data = read_file(segment.storage, segment_path(segment.directory, offset, SNAPSHOT_SUFFIX))
+    if data is None:
+        return None
+    try:
+        return ProducerState.from_snapshot(data, now_ms, config.producer_id_expiration_ms)
+    except CorruptSnapshot:
+        return None
+
+
+def load_sealed(segment: Segment, next_base_offset: int, config: LogConfig) -> None:
+    """Load a sealed segment at its first use, rebuilding indexes that cannot be trusted.
+
+    A sealed segment is below the recovery point: what is wrong in its log is reported, never cut.
+    """
+    if segment.load(sealed=True, next_base_offset=next_base_offset) is None:
+        return
+    segment.offset_index.reset()
+    segment.time_index.reset()
+    rebuilt = Segment(segment.storage, segment.directory, segment.base_offset)
+    recovered = Recovered()
+    _Walker(rebuilt, config, recovered, next_base_offset, next_base_offset, None, None).walk()
+    _adopt(segment, rebuilt)
+
+
+def _adopt(segment: Segment, rebuilt: Segment) -> None:
+    rebuilt.seal_as_it_is()
+    for name in ("offset_index", "time_index", "size", "allocated", "next_offset", "written", "damage"):
+        setattr(segment, name, getattr(rebuilt, name))
+    segment.max_timestamp, segment.max_timestamp_offset = rebuilt.max_timestamp, rebuilt.max_timestamp_offset
+    segment.is_loaded = segment.is_sealed = True
+
+
+class _Recovery:
+    """Passes 3 to 7 over one log."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        directory: str,
+        config: LogConfig,
+        opened: Opened,
+        recovery_point: int,
+        now_ms: int,
+    ) -> None:
+        self.storage = storage
+        self.directory = directory
+        self.config = config
+        self.opened = opened
+        self.recovery_point = recovery_point
+        self.now_ms = now_ms
+        self.recovered = opened.recovered or Recovered()
+        opened.recovered = self.recovered
+
+    def run(self, snapshots: Sequence[int]) -> None:
+        segments = self.opened.segments
+        first = self._first_to_walk()
+        self.opened.epochs = _read_epochs(self.storage, self.directory) or LeaderEpochs()
+        self._load_producers(first, snapshots)
+        end = first
+        while end < len(segments):
+            end += 1
+            if not self._walk(end - 1):
+                break
+        self._cut(end, snapshots)
+        self._sync(first)
+        assert self.opened.log_end_offset >= self.recovery_point
+
+    def _first_to_walk(self) -> int:
+        """Index of the segment that holds the recovery point: the indexes of those below were synced."""
+        segments = self.opened.segments
+        first = 0
+        while first + 1 < len(segments) and segments[first + 1].base_offset <= self.recovery_point:
+            first += 1
+        return first
+
+    def _load_producers(self, first: int, snapshots: Sequence[int]) -> None:
+        """Pass 3."""
+        segments = self.opened.segments
+        if not segments:
+            return
+        start = segments[first].base_offset
+        replay_from = 0
+        for offset in reversed([offset for offset in snapshots if offset <= start]):
+            state = _read_snapshot(segments[0], offset, self.config, self.now_ms)
+            if state is not None:
+                self.opened.producers, replay_from = state, offset
+                break
+        for index in range(first):
+            if segments[index + 1].base_offset > replay_from:
+                self._replay(index, replay_from)
+
+    def _replay(self, index: int, from_offset: int) -> None:
+        segment = self.opened.segments[index]
+        if not segment.is_loaded:
+            load_sealed(segment, self.opened.segments[index + 1].base_offset, self.config)
+        self.recovered.damage += segment.damage
+        for batch in segment.scan(0, segment.size):
+            if batch.base_offset >= from_offset and batch.producer_id >= 0:
+                position, batch.position = batch.position, 0
+                data = segment.file.read_at(position, batch.size) if batch.is_control else b""
+                self.opened.producers.apply(data, batch)
+
+    def _walk(self, index: int) -> bool:
+        """Passes 4 and 5 over one segment; False if the log ends in it."""
+        segments, opened = self.opened.segments, self.opened
+        segment = segments[index]
+        next_base = segments[index + 1].base_offset if index + 1 < len(segments) else None
+        walker = _Walker(
+            segment,
+            self.config,
+            self.recovered,
+            self.recovery_point,
+            next_base,
+            opened.producers,
+            opened.epochs,
+        )
+        goes_on = walker.walk()
+        opened.log_end_offset = max(walker.next_offset, opened.log_start_offset)
+        return goes_on
+
+    def _cut(self, end: int, snapshots: Sequence[int]) -> None:
+        """Pass 6: remove what lies behind the log's end, and give the segments that stay their state."""
+        opened = self.opened
+        for segment in opened.segments[end:]:
+            size = segment.file.size()
+            self.recovered.cuts.append(Cut(segment.path(LOG_SUFFIX), 0, size, "it follows the log's end"))
+            segment.close()
+            for suffix in (LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX):
+                self.storage.unlink(segment.path(suffix))
+        del opened.segments[end:]
+        opened.log_end_offset = max(opened.log_end_offset, self.recovery_point)
+        for offset in snapshots:
+            if offset > opened.log_end_offset:
+                self.storage.unlink(segment_path(self.directory, offset, SNAPSHOT_SUFFIX))
+        self._report_missing_end()
+        self._save_epochs()
+        for segment in opened.segments[:-1]:
+            if segment.is_loaded and not segment.is_sealed:
+                segment.seal_as_it_is()
+
+    def _save_epochs(self) -> None:
+        epochs = self.opened.epochs
+        epochs.truncate_from_end(max(1, self.opened.log_end_offset))
+        data = epochs.encode()
+        path = f"{self.directory}/{LEADER_EPOCH_CHECKPOINT}"
+        if epochs.entries and read_file(self.storage, path) != data:
+            try:
+                replace_file(self.storage, self.directory, LEADER_EPOCH_CHECKPOINT, data)
+            except DiskFull:
+                return  # the batches carry their epochs: the next recovery finds them again
+
+    def _report_missing_end(self) -> None:
+        """Synced offsets whose segments are gone altogether, and an end that may not be appended to."""
+        opened = self.opened
+        found = opened.segments[-1].next_offset if opened.segments else opened.log_start_offset
+        end_offset = opened.log_end_offset
+        if not opened.segments:
+            if found < end_offset:
+                damage = Damage(self.directory, "-", 0, 0, found, end_offset, "there is no segment")
+                self.recovered.damage.append(damage)
+                opened.log_start_offset = end_offset
+        elif found < end_offset and not opened.segments[-1].is_sealed:
+            opened.segments[-1].seal_as_it_is()
+
+    def _sync(self, first: int) -> None:
+        """Pass 7."""
+        for segment in self.opened.segments[first:]:
+            if segment.is_sealed:
+                for file in segment.index_files():
+                    file.sync()
+            segment.file.open_file()
+            segment.file.sync()
+        if self.opened.segments:
+            self.storage.sync_directory(self.directory)
+            self.storage.sync_directory(self.directory.rpartition("/")[0])
+
+
+class _Walker:
+    """Pass 4 and 5 in one segment: every batch checked, indexes rebuilt, the end decided."""
+
+    def __init__(
+        self,
+        segment: Segment,
+        config: LogConfig,
+        recovered: Recovered,
+        recovery_point: int,
+        next_base: int | None,
+        producers: ProducerState | None,
+        epochs: LeaderEpochs | None,
+    ) -> None:
+        self.segment = segment
+        self.config = config
+        self.recovered = recovered
+        self.recovery_point = recovery_point
+        self.next_base = next_base
+        self.producers = producers
+        self.epochs = epochs
+        self.next_offset = segment.base_offset
+        self.position = 0
+        self.file_size = segment.file.size()
+        self.reason = ""
+        self._chunk = b""
+        self._chunk_position = 0
+
+    def walk(self) -> bool:
+        """Walk the segment; True if the log goes on in the next one."""
+        segment = self.segment
+        segment.begin_walk(self.file_size)
+        self.recovered.segments_walked += 1
+        while True:
+            finding, batch = self._look()
+            below = self.next_offset < self.recovery_point
+            action = DECISIONS[finding, below, self._continues(finding)]
+            if action is Action.ACCEPT:
+                assert batch is not None
+                self._accept(batch)
+                continue
+            if action is Action.REPORT:
+                if self._resume():
+                    continue
+                return self.next_base is not None
+            self._end_here(action)
+            return action is not Action.FINISH
+
+    def _continues(self, finding: Finding) -> bool:
+        if self.next_base is None:
+            return False
+        if self.config.compact_is_enabled and finding is not Finding.BATCH:
+            # Compaction may have taken the last batches of a segment; it only touches what is synced.
+            return self.next_offset <= self.next_base <= self.recovery_point
+        return self.next_base == self.next_offset
+
+    def _look(self) -> tuple[Finding, RecordBatch | None]:
+        """What stands at `position`. A batch's position is that in the chunk."""
+        remaining = self.file_size - self.position
+        if remaining == 0:
+            self.reason = "the file ends"
+            return Finding.END, None
+        try:
+            batch = self._batch_at(self.position, self.next_offset)
+        except CorruptBatch as error:
+            self.reason = str(error)
+            if self._is_zero_from(self.position):
+                return Finding.ZEROS, None
+            return Finding.BAD, None
+        return Finding.BATCH, batch
+
+    def _batch_at(self, position: int, lowest_offset: int) -> RecordBatch:
+        """The sound batch at `position`. Raises CorruptBatch."""
+        remaining = self.file_size - position
+        self._fill(position, BATCH_OVERHEAD)
+        at = position - self._chunk_position
+        batch = parse_header(self._chunk, at)
+        if batch.size > remaining:
+            raise CorruptBatch(f"a batch of {batch.size} bytes at {position}, where {remaining} are left")
+        if batch.base_offset < lowest_offset or batch.last_offset_delta < 0:
+            raise CorruptBatch(f"offset {batch.base_offset} at {position}, where {lowest_offset} is next")
+        if self.next_base is not None and batch.base_offset < self.next_base < batch.next_offset:
+            raise CorruptBatch(
+                f"offsets {batch.base_offset} to {batch.last_offset} reach into the next segment"
+            )
+        self._fill(position, batch.size)
+        batch.position = position - self._chunk_position
+        with memoryview(self._chunk) as view:
+            if not crc_is_valid(view, batch):
+                raise CorruptBatch(
+                    f"the CRC of the batch at {position} (offset {batch.base_offset}) is wrong"
+                )
+        return batch
+
+    def _fill(self, position: int, length: int) -> None:
+        start = position - self._chunk_position
+        if start < 0 or start + length > len(self._chunk):
+            self._chunk = self.segment.file.read_at(position, max(WALK_CHUNK_BYTES, length))
+            self._chunk_position = position
+
+    def _is_zero_from(self, position: int) -> bool:
+        while position < self.file_size:
+            chunk = self.segment.file.read_at(position, WALK_CHUNK_BYTES)
+            if not chunk or chunk.count(0) != len(chunk):
+                return not chunk
+            position += len(chunk)
+        return True
+
+    def _accept(self, batch: RecordBatch) -> None:
+        self.segment.note(batch, self.position, self.config.index_interval_bytes)
+        if self.epochs is not None and batch.partition_leader_epoch >= 0:
+            self.epochs.assign(batch.partition_leader_epoch, batch.base_offset)
+        if batch.producer_id >= 0 and self.producers is not None:
+            completed = self.producers.apply(self._chunk, batch)
+            if completed is not None and completed.is_aborted:
+                self.segment.add_aborted(_aborted(completed))
+        self.position += batch.size
+        self.next_offset = batch.next_offset
+        self.segment.end_at(self.position)
+        self.recovered.batches_walked += 1
+        self.recovered.bytes_walked += batch.size
+
+    def _end_here(self, action: Action) -> None:
+        segment = self.segment
+        if action is not Action.NEXT and self.file_size > self.position:
+            cut = Cut(segment.path(LOG_SUFFIX), self.position, self.file_size - self.position, self.reason)
+            if not self._is_zero_from(self.position):
+                self.recovered.cuts.append(cut)
+            segment.truncate(self.position, self.next_offset)
+        assert segment.size == self.position
+
+    def _resume(self) -> bool:
+        """Report damage from here to the next sound batch; False if there is none in this segment."""
+        found = self._next_sound_batch()
+        if found is not None:
+            end_position, end_offset = found
+        else:
+            end_position = self.file_size
+            end_offset = self.next_base if self.next_base is not None else self.recovery_point
+        assert end_offset > self.next_offset
+        damage = Damage(
+            self.segment.directory,
+            self.segment.path(LOG_SUFFIX),
+            self.position,
+            end_position,
+            self.next_offset,
+            end_offset,
+            self.reason,
+        )
+        self.segment.damage = [*self.segment.damage, damage]
+        self.recovered.damage.append(damage)
+        if found is not None:
+            self.position, self.next_offset = end_position, end_offset
+        elif self.next_base is None:
+            self.next_offset = end_offset
+        return found is not None
+
+    def _next_sound_batch(self) -> tuple[int, int] | None:
+        """(position, base offset) of the first sound batch behind the damage.
+
+        A batch of which only the records are damaged still says where the next one is; otherwise the leader
+        epoch and the magic before every batch's CRC are looked for, byte by byte.
+        """
+        epoch = self.epochs.epoch_for_offset(self.next_offset) if self.epochs is not None else 0
+        pattern = _EPOCH_AND_MAGIC.pack(max(0, epoch), 2)
+        position = self.position + 1
+        while position + BATCH_OVERHEAD <= self.file_size:
+            window = self.segment.file.read_at(position, WALK_CHUNK_BYTES)
+            at = window.find(pattern, _EPOCH_POSITION)
+            while at >= 0:
+                candidate = position + at - _EPOCH_POSITION
+                try:
+                    batch = self._batch_at(candidate, self.next_offset + 1)
+                except CorruptBatch:
+                    at = window.find(pattern, at + 1)
+                    continue
+                if self.next_base is None or batch.next_offset <= self.next_base:
+                    return candidate, batch.base_offset
+                break
+            position += max(1, len(window) - _EPOCH_POSITION - len(pattern))
+        return None
+
+
+def _aborted(completed: CompletedTransaction) -> AbortedTransaction:
+    return AbortedTransaction(
+        completed.producer_id, completed.first_offset, completed.last_offset, completed.last_stable_offset
+    )
+
+
+assert TEMPORARY_SUFFIX in LEFTOVER_SUFFIXES
