@@ -2,7 +2,7 @@
 
 From it come `floe.toml`, environment and flag parsing, CLI help, DescribeConfigs, the validation of
 AlterConfigs and CreateTopics, and the README's section. Here are the broker's settings, in `config_topics.py`
-those of topics, groups and client metrics. Defaults are those of Kafka 4.3; where Floe differs the doc says so.
+those of topics, groups and client metrics. Defaults are Kafka 4.3's; where Floe differs the doc says so.
 
 A broker setting of Kafka's that is not here is refused, not ignored. A topic setting that concerns what a
 single broker does not have (replication quotas, elections, remote storage) is stored, as tools set it without
