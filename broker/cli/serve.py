@@ -9,6 +9,9 @@ import click
 
 from broker.cli.options import key_value
 
+# FLOE_… variables of the commands and of the tests; the broker warns about those it does not know.
+_NOT_OF_THE_BROKER = frozenset({"FLOE_BOOTSTRAP_SERVER", "FLOE_KAFKA_JARS", "FLOE_SOAK"})
+
 
 @click.command()
 @click.option(
@@ -42,16 +45,17 @@ def serve(
     Flags beat the environment (FLOE_…), which beats the file. Prints one line with the address once
     clients can connect.
     """
-    from broker.config import BrokerConfig
+    from broker.config import BrokerConfig, ConfigError
 
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_OF_THE_BROKER}
     overrides = dict(settings)
     if data_dir is not None:
         overrides["log.dirs"] = data_dir
     if listen:
         overrides["listeners"] = ",".join(listen)
     try:
-        config = BrokerConfig.load(config_file, os.environ, overrides)
-    except ValueError as error:
+        config = BrokerConfig.load(config_file, environment, overrides)
+    except ConfigError as error:
         raise click.UsageError(str(error)) from error
     from broker.runtime import serve as run_broker
 
