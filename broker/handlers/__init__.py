@@ -1,0 +1,37 @@
+"""The requests Floe answers: one file per API, and this table of them in key order.
+
+A row is an API's registration: its module, the versions it implements, and the operation and resource that are
+authorised before it runs, so that no handler can exist without one. ApiVersions is computed from this table alone:
+what has no row is not advertised. Modules are imported at their first request, because the message classes of
+forty APIs would otherwise be most of the start-up time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from broker.security.operations import Operation, Resource
+from protocol.api import ApiKey
+
+
+class HandlerSpec(NamedTuple):
+    """The registration of one API. `versions` is inclusive at both ends."""
+
+    api: ApiKey
+    module: str
+    versions: tuple[int, int]
+    operation: Operation
+    resource: Resource
+
+
+HANDLERS: tuple[HandlerSpec, ...] = (
+    HandlerSpec(ApiKey.PRODUCE, "produce", (0, 13), Operation.WRITE, Resource.TOPIC),
+    HandlerSpec(ApiKey.FETCH, "fetch", (0, 18), Operation.READ, Resource.TOPIC),
+    HandlerSpec(ApiKey.LIST_OFFSETS, "list_offsets", (0, 11), Operation.DESCRIBE, Resource.TOPIC),
+    HandlerSpec(ApiKey.METADATA, "metadata", (0, 13), Operation.DESCRIBE, Resource.TOPIC),
+    HandlerSpec(ApiKey.FIND_COORDINATOR, "find_coordinator", (0, 6), Operation.DESCRIBE, Resource.GROUP),
+    HandlerSpec(ApiKey.API_VERSIONS, "api_versions", (0, 4), Operation.NONE, Resource.NONE),
+    HandlerSpec(
+        ApiKey.INIT_PRODUCER_ID, "init_producer_id", (0, 5), Operation.IDEMPOTENT_WRITE, Resource.CLUSTER
+    ),
+)

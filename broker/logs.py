@@ -1,0 +1,50 @@
+"""Log lines: for people by default, JSON on request (`floe.log.format`), always on standard error.
+
+One line an event. What a reader needs is in the message; JSON adds nothing but structure, so both say the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+_LEVEL_NAMES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
+
+
+class HumanFormatter(logging.Formatter):
+    """`12:34:56.789 INFO  server: message`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created)
+        level = _LEVEL_NAMES.get(record.levelname, record.levelname)
+        name = record.name.removeprefix("floe.")
+        line = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d} {level:<5} {name}: {record.getMessage()}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC, RFC 3339), level, logger, message, and exception where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return json.dumps(event, ensure_ascii=False)
+
+
+def configure_logging(log_format: str, level: str, stream: TextIO | None = None) -> None:
+    """Send Floe's log lines to `stream` (standard error) as `human` or `json`."""
+    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else HumanFormatter())
+    root = logging.getLogger("floe")
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    root.propagate = False

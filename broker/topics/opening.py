@@ -1,0 +1,64 @@
+"""From topics to their logs: partitions are made here, their logs opened at first use, kept and deleted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from broker.topics.partition import Partition
+from wal.checkpoint import TopicPartition
+
+if TYPE_CHECKING:
+    from broker.topics.catalog import Topic
+    from wal.data_folder import DataFolder
+    from wal.log import Log
+
+log = logging.getLogger("floe.topics")
+
+
+class TopicLogs:
+    """The logs of all topics in one data folder."""
+
+    def __init__(self, folder: DataFolder, clock_ms: Callable[[], int]) -> None:
+        self._folder = folder
+        self._clock_ms = clock_ms
+        self._removals: list[tuple[int, str]] = []  # (due ms, folder)
+
+    def partition(self, topic: Topic, index: int) -> Partition:
+        """The catalog's factory of partitions."""
+        return Partition(topic, index, self._open)
+
+    def _open(self, partition: Partition) -> Log:
+        topic = partition.topic
+        key = TopicPartition(topic.name, partition.index)
+        opened = self._folder.open_log(key, topic.config.log_config(), topic.topic_id, self._clock_ms())
+        recovered = opened.recovered
+        if recovered is not None and (recovered.batches_walked or recovered.cuts or recovered.damage):
+            log.info("%s recovered: %s", partition, recovered)
+        return opened
+
+    def delete(self, topic: Topic) -> None:
+        """The topic is gone: take its logs out of service now, and their files away after a while."""
+        now_ms = self._clock_ms()
+        for index in range(topic.partition_count):
+            key = TopicPartition(topic.name, index)
+            if not self._folder.has_folder(key):
+                continue
+            directory = self._folder.delete_log(key, topic.topic_id)
+            if directory is not None:
+                self._removals.append((now_ms + topic.config.file_delete_delay_ms, directory))
+
+    def remove_due(self, now_ms: int) -> None:
+        """Remove the folders of topics that were deleted long enough ago."""
+        due = [directory for due_ms, directory in self._removals if due_ms <= now_ms]
+        self._removals = [(due_ms, directory) for due_ms, directory in self._removals if due_ms > now_ms]
+        for directory in due:
+            self._folder.remove(directory)
+
+    def opened(self) -> Iterator[tuple[TopicPartition, Log]]:
+        yield from list(self._folder.open_logs.items())
+
+    def has_records(self, topic: Topic, index: int) -> bool:
+        """Whether the partition has a folder, without opening it."""
+        return self._folder.has_folder(TopicPartition(topic.name, index))

@@ -1,0 +1,74 @@
+"""Where the broker must look inside a batch: old message formats, recompression, keys on compacted topics.
+
+Kept out of the byte path: imported when first needed. Every way in has a limit on what decompression may yield.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from protocol.compression import Codec
+from protocol.errors import ApiError, ErrorCode
+from protocol.legacy import down_convert, up_convert
+from protocol.record_checks import record_errors
+from protocol.records import RecordBatch, assemble, parse_batches, records_bytes
+
+if TYPE_CHECKING:
+    from broker.config import TopicConfig
+    from broker.topics.partition import Partition
+    from wal.log import FileSlice
+
+MAX_DECOMPRESSED_BYTES: Final = 256 << 20
+"""The most one batch may decompress to when the broker looks inside: sixteen times the largest sensible batch."""
+
+_NEWEST_MAGIC_0_FETCH_VERSION: Final = 1
+
+
+def convert_up(records: memoryview) -> memoryview:
+    """A message set of magic 0 or 1 as one batch of magic 2. Raises CorruptBatch."""
+    return memoryview(up_convert(records, MAX_DECOMPRESSED_BYTES))
+
+
+def for_old_fetcher(partition: Partition, piece: FileSlice, fetch_offset: int, version: int) -> bytearray:
+    """What a Fetch before v4 gets: the records as magic 0 (v0 and v1) or magic 1."""
+    data = piece.read()
+    return down_convert(
+        data,
+        parse_batches(data),
+        0 if version <= _NEWEST_MAGIC_0_FETCH_VERSION else 1,
+        first_offset=fetch_offset,
+        max_decompressed_bytes=MAX_DECOMPRESSED_BYTES,
+        max_bytes=piece.length,
+    )
+
+
+def rewrite(
+    partition: Partition, records: memoryview, batches: list[RecordBatch], config: TopicConfig
+) -> tuple[memoryview, list[RecordBatch]]:
+    """Check the records where the topic asks for it, and recompress to its `compression.type`.
+
+    Raises ApiError INVALID_RECORD or INVALID_TIMESTAMP naming the first record at fault, and CorruptBatch.
+    """
+    if config.validates_records:
+        for batch in batches:
+            _validate_records(partition, records, batch, config)
+    if config.codec is None or all(batch.compression == config.codec for batch in batches):
+        return records, batches
+    out = bytearray()
+    for batch in batches:
+        block = records_bytes(records, batch, MAX_DECOMPRESSED_BYTES)
+        batch.attributes = batch.attributes & ~0x07 | config.codec
+        level = config.compression_level if config.codec != Codec.NONE else None
+        out += assemble(batch, block, level)
+    view = memoryview(out)
+    return view, parse_batches(view)
+
+
+def _validate_records(
+    partition: Partition, records: memoryview, batch: RecordBatch, config: TopicConfig
+) -> None:
+    errors = record_errors(records, batch, MAX_DECOMPRESSED_BYTES, require_key=config.is_compacted)
+    if errors:
+        first = errors[0]
+        code = ErrorCode.INVALID_TIMESTAMP if first.is_timestamp else ErrorCode.INVALID_RECORD
+        raise ApiError(code, f"{partition}: record {first.index} of {batch.record_count}: {first.message}")

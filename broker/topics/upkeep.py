@@ -1,0 +1,61 @@
+"""Background work on the logs: retention, recovery points, files whose time has come.
+
+Planned here, run by the runtime step by step, so that ten thousand partitions never keep the loop from its clients.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from broker.config import BrokerConfig
+    from broker.runtime import Broker
+    from broker.topics.partition import Partition
+    from wal.data_folder import DataFolder
+
+log = logging.getLogger("floe.upkeep")
+
+RECOVERY_POINT_INTERVAL_MS: Final = 60_000
+"""How often recovery points are saved: how much of a log is walked after a crash (Kafka's
+log.flush.offset.checkpoint.interval.ms)."""
+
+Step = Callable[[], None]
+
+
+class Upkeep:
+    """What is due when. `due` yields steps of a few milliseconds at most."""
+
+    def __init__(self, broker: Broker, folder: DataFolder, config: BrokerConfig) -> None:
+        self._broker = broker
+        self._folder = folder
+        self._retention_interval_ms: int = config["log.retention.check.interval.ms"]
+        now_ms = broker.clock_ms()
+        self._next_retention_ms = now_ms + min(self._retention_interval_ms, 30_000)
+        self._next_checkpoint_ms = now_ms + RECOVERY_POINT_INTERVAL_MS
+
+    def due(self, now_ms: int) -> Iterator[Step]:
+        yield lambda: self._broker.logs.remove_due(now_ms)
+        if now_ms >= self._next_checkpoint_ms:
+            self._next_checkpoint_ms = now_ms + RECOVERY_POINT_INTERVAL_MS
+            yield self._folder.checkpoint
+        if now_ms >= self._next_retention_ms:
+            self._next_retention_ms = now_ms + self._retention_interval_ms
+            yield from self._retention(now_ms)
+        for _, opened in self._broker.logs.opened():
+            if opened.pending_deletions:
+                yield lambda opened=opened: opened.delete_due_files(now_ms)  # type: ignore[misc]
+
+    def _retention(self, now_ms: int) -> Iterator[Step]:
+        for topic in list(self._broker.catalog.topics.values()):
+            for index in range(topic.partition_count):
+                if self._broker.logs.has_records(topic, index):
+                    partition = topic.partition(index)
+                    if partition is not None:
+                        yield lambda partition=partition: self._retain(partition, now_ms)  # type: ignore[misc]
+
+    def _retain(self, partition: Partition, now_ms: int) -> None:
+        freed = partition.log.enforce_retention(now_ms)
+        if freed:
+            log.info("%s: retention freed %d bytes", partition, freed)

@@ -1,0 +1,210 @@
+"""A data folder: whose it is, whether it was closed cleanly, and the logs in it.
+
+Start   lock → meta.properties → was there a clean-shutdown mark? → remove the mark (durably: from here on a crash is
+        a crash) → read the offset checkpoints → remove folders whose deletion was not finished.
+Run     logs open at first use. After an unclean stop each is recovered as it opens, from its recovery point.
+        `checkpoint` saves recovery points now and then, so that little is walked after a crash.
+Stop    close every open log → save the checkpoints → clean-shutdown mark, durable → unlock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from wal.checkpoint import TopicPartition, format_offsets, read_offsets, replace_file
+from wal.errors import CorruptCheckpoint, StorageFailed
+from wal.flusher import Flusher
+from wal.layout import (
+    CLEAN_SHUTDOWN,
+    DELETED_DIRECTORY_SUFFIX,
+    LOCK,
+    LOG_START_CHECKPOINT,
+    META_PROPERTIES,
+    RECOVERY_POINT_CHECKPOINT,
+    deleted_directory,
+    format_properties,
+    parse_partition_directory,
+    parse_properties,
+    partition_directory,
+)
+from wal.log import Log, LogConfig
+from wal.storage import Storage, read_file
+
+log = logging.getLogger("floe.wal")
+
+_META_VERSION: Final = "1"
+_CLEAN_SHUTDOWN_CONTENT: Final = b'{"version":0,"brokerEpoch":-1}'  # what Kafka writes there
+
+
+class DataFolder:
+    """The logs of one data folder. One owner thread; one process at a time.
+
+    Raises DirectoryLocked if another process has it open, CorruptCheckpoint and StorageFailed.
+    """
+
+    def __init__(self, storage: Storage, root: str, flusher: Flusher) -> None:
+        self._storage = storage
+        self._flusher = flusher
+        self._open: dict[TopicPartition, Log] = {}
+        self.root = root
+        storage.lock(f"{root}/{LOCK}")
+        clean = f"{root}/{CLEAN_SHUTDOWN}"
+        self.was_clean = storage.exists(clean)
+        if self.was_clean:
+            storage.unlink(clean)
+            storage.sync_directory(root)
+        self._recovery_points = self._read_recovery_points()
+        self._log_starts = read_offsets(storage, root, LOG_START_CHECKPOINT)
+        self._on_disk = self._list_partitions()
+
+    # --- identity ---------------------------------------------------------------------------------------------
+
+    def identity(
+        self, new_cluster_id: Callable[[], str], node_id: int, new_directory_id: Callable[[], str]
+    ) -> str:
+        """The cluster id in meta.properties, which is written if it is not there.
+
+        Raises CorruptCheckpoint where the folder is another node's.
+        """
+        data = read_file(self._storage, f"{self.root}/{META_PROPERTIES}")
+        if data is None:
+            cluster_id = new_cluster_id()
+            properties = {
+                "version": _META_VERSION,
+                "cluster.id": cluster_id,
+                "node.id": str(node_id),
+                "directory.id": new_directory_id(),
+            }
+            replace_file(self._storage, self.root, META_PROPERTIES, format_properties(properties))
+            return cluster_id
+        properties = parse_properties(data)
+        if not properties.get("cluster.id"):
+            raise CorruptCheckpoint(f"{META_PROPERTIES} in {self.root} has no cluster.id")
+        owner = properties.get("node.id", str(node_id))
+        if owner != str(node_id):
+            raise CorruptCheckpoint(
+                f"{META_PROPERTIES} in {self.root} says node.id={owner}, the configuration {node_id}"
+            )
+        return properties["cluster.id"]
+
+    # --- logs -------------------------------------------------------------------------------------------------
+
+    @property
+    def open_logs(self) -> dict[TopicPartition, Log]:
+        return self._open
+
+    def partitions_on_disk(self) -> Iterator[TopicPartition]:
+        """Every partition that had a folder when this one was opened, or got a log since."""
+        yield from sorted(self._on_disk | self._open.keys())
+
+    def has_folder(self, key: TopicPartition) -> bool:
+        return key in self._on_disk or key in self._open
+
+    def open_log(self, key: TopicPartition, config: LogConfig, topic_id: bytes | None, now_ms: int) -> Log:
+        """Open a partition's log, recovered if the last stop was not clean."""
+        assert key not in self._open, f"{key} is open"
+        is_known = key in self._on_disk
+        opened = Log(
+            self._storage,
+            self._flusher,
+            partition_directory(self.root, *key),
+            config,
+            topic_id=topic_id,
+            log_start_offset=self._log_starts.get(key, 0),
+            recovery_point=self._recovery_points.get(key, 0),
+            is_clean=self.was_clean or not is_known,
+            now_ms=now_ms,
+            save_log_start=lambda offset: self._save_log_start(key, offset),
+        )
+        self._open[key] = opened
+        for damage in opened.damage:
+            log.error("%s", damage)
+        return opened
+
+    def delete_log(self, key: TopicPartition, topic_id: bytes) -> str | None:
+        """Take a partition out of service: its folder is renamed durably, and is the caller's to `remove`.
+
+        The new name, or None if there was no folder.
+        """
+        opened = self._open.pop(key, None)
+        if opened is not None:
+            opened.abandon()
+        self._on_disk.discard(key)
+        self._recovery_points.pop(key, None)
+        directory = partition_directory(self.root, *key)
+        if not self._storage.exists(directory):
+            return None
+        target = deleted_directory(directory, topic_id)
+        self._storage.rename(directory, target)
+        self._storage.sync_directory(self.root)
+        if self._log_starts.pop(key, None) is not None:
+            self._write_log_starts()
+        return target
+
+    def remove(self, directory: str) -> None:
+        """Remove the folder of a deleted partition."""
+        for name in self._storage.list(directory):
+            self._storage.unlink(f"{directory}/{name}")
+        self._storage.remove_directory(directory)
+
+    def remove_leftovers(self) -> None:
+        """Finish deletions that a crash interrupted."""
+        for name in self._storage.list(self.root):
+            if name.endswith(DELETED_DIRECTORY_SUFFIX):
+                self.remove(f"{self.root}/{name}")
+
+    def _save_log_start(self, key: TopicPartition, offset: int) -> None:
+        self._log_starts[key] = offset
+        self._write_log_starts()
+
+    def _write_log_starts(self) -> None:
+        replace_file(self._storage, self.root, LOG_START_CHECKPOINT, format_offsets(self._log_starts))
+
+    # --- checkpoints ------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """Save up to where every log is synced."""
+        points = {key: opened.durable_offset for key, opened in self._open.items()}
+        if any(self._recovery_points.get(key) != offset for key, offset in points.items()):
+            self._recovery_points.update(points)
+            self._write_recovery_points()
+
+    def _write_recovery_points(self) -> None:
+        points = format_offsets(self._recovery_points)
+        replace_file(self._storage, self.root, RECOVERY_POINT_CHECKPOINT, points)
+
+    def _read_recovery_points(self) -> dict[TopicPartition, int]:
+        try:
+            return read_offsets(self._storage, self.root, RECOVERY_POINT_CHECKPOINT)
+        except CorruptCheckpoint as error:
+            # It only saves work: without it everything is walked.
+            log.warning("%s: every log will be checked from its start", error)
+            self.was_clean = False
+            return {}
+
+    def _list_partitions(self) -> set[TopicPartition]:
+        names = (parse_partition_directory(name) for name in self._storage.list(self.root))
+        return {key for key in names if key is not None}
+
+    def close(self) -> None:
+        """Close every log and mark the stop as clean, if every one of them could be closed."""
+        try:
+            for opened in self._open.values():
+                opened.close()
+            self._recovery_points.update({key: opened.log_end_offset for key, opened in self._open.items()})
+            self._write_recovery_points()
+            if self._flusher.failure is None and (self.was_clean or self._is_recovered()):
+                replace_file(self._storage, self.root, CLEAN_SHUTDOWN, _CLEAN_SHUTDOWN_CONTENT)
+        finally:
+            self._storage.unlock(f"{self.root}/{LOCK}")
+
+    def _is_recovered(self) -> bool:
+        # A log that an unclean stop left behind and nobody opened since is still to be recovered.
+        return self._on_disk <= self._open.keys()
+
+    def fail(self, failure: StorageFailed) -> None:
+        """The disk failed: no log takes another write, and nothing is marked clean."""
+        for opened in self._open.values():
+            opened.offline = failure
