@@ -159,7 +159,7 @@ def _drive(lane: Lane, tail: Tail, load: LatencyLoad, due: list[float], first_of
                 if tail.read(last_event):
                     tail.ask()
                 continue
-            responses = lane.read(last_event)
+            responses = lane.read()
             answered += responses
             in_flight -= responses
         if now - last_event > _STALL_S or lane.measurement.errors:
