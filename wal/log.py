@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from protocol.errors import ApiError, ErrorCode
 from protocol.records import RecordBatch, place
-from wal import recovery
+from wal import lookup, recovery, retention
 from wal.checkpoint import replace_file, write_file
 from wal.errors import Damage, DiskFull, StorageFailed
 from wal.flusher import Durable, Flusher
@@ -36,6 +36,7 @@ from wal.producer_state import ProducerEntry
 from wal.segment import Segment
 from wal.storage import OpenFile, Storage
 from wal.txn_index import AbortedTransaction, collect
+from wal.walk import Recovered
 
 CONTINUATIONS: Final = 64
 """Ends of slices a log remembers, so that a reader that goes on where it stopped searches nothing."""
@@ -137,7 +138,7 @@ class Log:
         self.bases: list[int] = [segment.base_offset for segment in opened.segments]
         self.producers = opened.producers
         self.epochs = opened.epochs
-        self.recovered: recovery.Recovered | None = opened.recovered
+        self.recovered: Recovered | None = opened.recovered
         self.log_start_offset = opened.log_start_offset
         self.log_end_offset = opened.log_end_offset
         self.durable_offset = opened.log_end_offset
@@ -449,8 +450,42 @@ class Log:
             return self.leader_epoch
         return self.epochs.epoch_for_offset(offset)
 
+    def newest_timestamp(self) -> int:
+        """The largest timestamp of any batch; -1 if none has one."""
+        return max((segment.max_timestamp for segment in self.loaded_segments()), default=-1)
+
+    def find_by_timestamp(self, timestamp: int, end_offset: int) -> lookup.TimestampOffset | None:
+        """The first record below `end_offset` with a timestamp of at least `timestamp`."""
+        return lookup.find_by_timestamp(self, timestamp, end_offset)
+
+    def find_max_timestamp(self, end_offset: int) -> lookup.TimestampOffset | None:
+        """The first record with the largest timestamp below `end_offset` (KIP-734)."""
+        return lookup.find_max_timestamp(self, end_offset)
+
+    def offsets_before(self, timestamp: int, max_offsets: int) -> list[int]:
+        """Starts of segments older than `timestamp`, newest first (ListOffsets v0)."""
+        return lookup.offsets_before(self, timestamp, max_offsets)
+
     def active_producers(self) -> list[ProducerEntry]:
         return list(self.producers)
+
+    # --- deletion ---
+
+    def enforce_retention(self, now_ms: int) -> int:
+        """Delete what retention lets go, and forget producers idle for too long; bytes freed."""
+        self.producers.expire(now_ms, self.config.producer_id_expiration_ms)
+        return retention.enforce_retention(self, now_ms)
+
+    def delete_records_before(self, offset: int) -> int:
+        """Move the log start to `offset` (-1: the high watermark), durably; the log start offset.
+
+        Raises ApiError OFFSET_OUT_OF_RANGE, DiskFull, StorageFailed.
+        """
+        return retention.delete_records_before(self, offset)
+
+    def delete_due_files(self, now_ms: int) -> int:
+        """Unlink files that were given up long enough ago; how many."""
+        return retention.delete_due_files(self, now_ms)
 
     # --- the end ---
 

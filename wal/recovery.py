@@ -7,13 +7,11 @@ After a crash, in numbered passes:
 
     1  sweep        leftovers of replacements that did not finish are removed
     2  list         segments wholly below the log start offset are given up
-    3  producers    the newest sound snapshot at or below the first segment to be walked is loaded, and what
-    lies
-                    between the two is replayed (headers only)
+    3  producers    the newest sound snapshot at or below the first segment to be walked is loaded, and
+                    what lies between the two is replayed (headers only)
     4  walk         segments that reach past the recovery point, batch by batch: CRC, offsets in order;
-    indexes,
-                    producer state and leader epochs are rebuilt on the way
-    5  decide       where the batches stop, by DECISIONS below
+                    indexes, producer state and leader epochs are rebuilt on the way
+    5  decide       where the batches stop, by the table DECISIONS in walk.py
     6  cut          the tail at the first bad batch, reserved space, segments and snapshots behind the end
     7  sync         what was walked and cut, files before folders: only now does it count as durable
 
@@ -26,11 +24,8 @@ at any point and starts over.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
-from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from protocol.records import BATCH_OVERHEAD, CorruptBatch, RecordBatch, crc_is_valid, parse_header
 from wal.checkpoint import TEMPORARY_SUFFIX, replace_file
 from wal.errors import Damage, DiskFull
 from wal.layout import (
@@ -48,95 +43,13 @@ from wal.layout import (
 )
 from wal.leader_epochs import CorruptCheckpoint as CorruptLeaderEpochs
 from wal.leader_epochs import LeaderEpochs
-from wal.producer_state import CompletedTransaction, CorruptSnapshot, ProducerState
+from wal.producer_state import CorruptSnapshot, ProducerState
 from wal.segment import Segment
 from wal.storage import Storage, read_file
-from wal.txn_index import AbortedTransaction
+from wal.walk import Cut, Recovered, Walker
 
 if TYPE_CHECKING:
     from wal.log import LogConfig
-
-WALK_CHUNK_BYTES: Final = 1 << 20
-"""Read at once while checking CRCs."""
-
-_EPOCH_AND_MAGIC: Final = Struct(">ib")
-_EPOCH_POSITION: Final = 12
-
-
-class Finding(Enum):
-    """What stands where the next batch should be."""
-
-    BATCH = "a whole batch with a valid CRC and the next offset"
-    END = "the end of the file"
-    ZEROS = "nothing but zeros up to the end of the file: space that was reserved"
-    BAD = "anything else"
-
-
-class Action(Enum):
-    """What recovery does about it."""
-
-    ACCEPT = "take it into the indexes and go on behind it"
-    NEXT = "go on with the next segment"
-    TRIM = "cut the file here and go on with the next segment"
-    FINISH = "cut the file here, which is the log's end; segments behind it are removed"
-    REPORT = "report damage, cut nothing, and go on at the next sound batch"
-
-
-# (finding, offset is below the recovery point, the next segment starts at this very offset) -> action
-DECISIONS: Final[dict[tuple[Finding, bool, bool], Action]] = {
-    (Finding.BATCH, False, False): Action.ACCEPT,
-    (Finding.BATCH, False, True): Action.TRIM,  # a refused write whose cutting back was lost, then a roll
-    (Finding.BATCH, True, False): Action.ACCEPT,
-    (Finding.BATCH, True, True): Action.NEXT,  # the later segment was written later
-    (Finding.END, False, False): Action.FINISH,
-    (Finding.END, False, True): Action.NEXT,
-    (Finding.END, True, False): Action.REPORT,  # synced batches are missing
-    (Finding.END, True, True): Action.NEXT,
-    (Finding.ZEROS, False, False): Action.FINISH,
-    (Finding.ZEROS, False, True): Action.TRIM,
-    (Finding.ZEROS, True, False): Action.REPORT,
-    (Finding.ZEROS, True, True): Action.TRIM,
-    (Finding.BAD, False, False): Action.FINISH,  # torn by the crash
-    (Finding.BAD, False, True): Action.TRIM,  # likewise a refused write
-    (Finding.BAD, True, False): Action.REPORT,
-    (Finding.BAD, True, True): Action.TRIM,
-}
-
-
-class Cut:
-    """Bytes behind the log's end that a crash left and recovery removed."""
-
-    __slots__ = ("bytes", "file", "position", "reason")
-
-    def __init__(self, file: str, position: int, size: int, reason: str) -> None:
-        self.file = file
-        self.position = position
-        self.bytes = size
-        self.reason = reason
-
-    def __repr__(self) -> str:
-        return f"{self.file}: {self.bytes} bytes from {self.position} on cut off: {self.reason}"
-
-
-class Recovered:
-    """What recovery did, for the log line and for tests."""
-
-    __slots__ = ("batches_walked", "bytes_walked", "cuts", "damage", "rebuilt", "segments_walked")
-
-    def __init__(self) -> None:
-        self.segments_walked = 0
-        self.batches_walked = 0
-        self.bytes_walked = 0
-        self.cuts: list[Cut] = []
-        self.damage: list[Damage] = []
-        self.rebuilt: list[str] = []  # why a segment that was closed cleanly had to be walked
-
-    def __repr__(self) -> str:
-        return (
-            f"walked {self.segments_walked} segments, {self.batches_walked} batches, "
-            f"{self.bytes_walked} bytes; cuts {self.cuts}; "
-            f"damage {[str(damage) for damage in self.damage]}; rebuilt {self.rebuilt}"
-        )
 
 
 class Opened:
@@ -293,7 +206,7 @@ def load_sealed(segment: Segment, next_base_offset: int, config: LogConfig) -> N
     segment.time_index.reset()
     rebuilt = Segment(segment.storage, segment.directory, segment.base_offset)
     recovered = Recovered()
-    _Walker(rebuilt, config, recovered, next_base_offset, next_base_offset, None, None).walk()
+    Walker(rebuilt, config, recovered, next_base_offset, next_base_offset, None, None).walk()
     _adopt(segment, rebuilt)
 
 
@@ -380,7 +293,7 @@ class _Recovery:
         segments, opened = self.opened.segments, self.opened
         segment = segments[index]
         next_base = segments[index + 1].base_offset if index + 1 < len(segments) else None
-        walker = _Walker(
+        walker = Walker(
             segment,
             self.config,
             self.recovered,
@@ -448,194 +361,6 @@ class _Recovery:
         if self.opened.segments:
             self.storage.sync_directory(self.directory)
             self.storage.sync_directory(self.directory.rpartition("/")[0])
-
-
-class _Walker:
-    """Pass 4 and 5 in one segment: every batch checked, indexes rebuilt, the end decided."""
-
-    def __init__(
-        self,
-        segment: Segment,
-        config: LogConfig,
-        recovered: Recovered,
-        recovery_point: int,
-        next_base: int | None,
-        producers: ProducerState | None,
-        epochs: LeaderEpochs | None,
-    ) -> None:
-        self.segment = segment
-        self.config = config
-        self.recovered = recovered
-        self.recovery_point = recovery_point
-        self.next_base = next_base
-        self.producers = producers
-        self.epochs = epochs
-        self.next_offset = segment.base_offset
-        self.position = 0
-        self.file_size = segment.file.size()
-        self.reason = ""
-        self._chunk = b""
-        self._chunk_position = 0
-
-    def walk(self) -> bool:
-        """Walk the segment; True if the log goes on in the next one."""
-        segment = self.segment
-        segment.begin_walk(self.file_size)
-        self.recovered.segments_walked += 1
-        while True:
-            finding, batch = self._look()
-            below = self.next_offset < self.recovery_point
-            action = DECISIONS[finding, below, self._continues(finding)]
-            if action is Action.ACCEPT:
-                assert batch is not None
-                self._accept(batch)
-                continue
-            if action is Action.REPORT:
-                if self._resume():
-                    continue
-                return self.next_base is not None
-            self._end_here(action)
-            return action is not Action.FINISH
-
-    def _continues(self, finding: Finding) -> bool:
-        if self.next_base is None:
-            return False
-        if self.config.compact_is_enabled and finding is not Finding.BATCH:
-            # Compaction may have taken the last batches of a segment; it only touches what is synced.
-            return self.next_offset <= self.next_base <= self.recovery_point
-        return self.next_base == self.next_offset
-
-    def _look(self) -> tuple[Finding, RecordBatch | None]:
-        """What stands at `position`. A batch's position is that in the chunk."""
-        remaining = self.file_size - self.position
-        if remaining == 0:
-            self.reason = "the file ends"
-            return Finding.END, None
-        try:
-            batch = self._batch_at(self.position, self.next_offset)
-        except CorruptBatch as error:
-            self.reason = str(error)
-            if self._is_zero_from(self.position):
-                return Finding.ZEROS, None
-            return Finding.BAD, None
-        return Finding.BATCH, batch
-
-    def _batch_at(self, position: int, lowest_offset: int) -> RecordBatch:
-        """The sound batch at `position`. Raises CorruptBatch."""
-        remaining = self.file_size - position
-        self._fill(position, BATCH_OVERHEAD)
-        at = position - self._chunk_position
-        batch = parse_header(self._chunk, at)
-        if batch.size > remaining:
-            raise CorruptBatch(f"a batch of {batch.size} bytes at {position}, where {remaining} are left")
-        if batch.base_offset < lowest_offset or batch.last_offset_delta < 0:
-            raise CorruptBatch(f"offset {batch.base_offset} at {position}, where {lowest_offset} is next")
-        if self.next_base is not None and batch.base_offset < self.next_base < batch.next_offset:
-            raise CorruptBatch(
-                f"offsets {batch.base_offset} to {batch.last_offset} reach into the next segment"
-            )
-        self._fill(position, batch.size)
-        batch.position = position - self._chunk_position
-        with memoryview(self._chunk) as view:
-            if not crc_is_valid(view, batch):
-                raise CorruptBatch(
-                    f"the CRC of the batch at {position} (offset {batch.base_offset}) is wrong"
-                )
-        return batch
-
-    def _fill(self, position: int, length: int) -> None:
-        start = position - self._chunk_position
-        if start < 0 or start + length > len(self._chunk):
-            self._chunk = self.segment.file.read_at(position, max(WALK_CHUNK_BYTES, length))
-            self._chunk_position = position
-
-    def _is_zero_from(self, position: int) -> bool:
-        while position < self.file_size:
-            chunk = self.segment.file.read_at(position, WALK_CHUNK_BYTES)
-            if not chunk or chunk.count(0) != len(chunk):
-                return not chunk
-            position += len(chunk)
-        return True
-
-    def _accept(self, batch: RecordBatch) -> None:
-        self.segment.note(batch, self.position, self.config.index_interval_bytes)
-        if self.epochs is not None and batch.partition_leader_epoch >= 0:
-            self.epochs.assign(batch.partition_leader_epoch, batch.base_offset)
-        if batch.producer_id >= 0 and self.producers is not None:
-            completed = self.producers.apply(self._chunk, batch)
-            if completed is not None and completed.is_aborted:
-                self.segment.add_aborted(_aborted(completed))
-        self.position += batch.size
-        self.next_offset = batch.next_offset
-        self.segment.end_at(self.position)
-        self.recovered.batches_walked += 1
-        self.recovered.bytes_walked += batch.size
-
-    def _end_here(self, action: Action) -> None:
-        segment = self.segment
-        if action is not Action.NEXT and self.file_size > self.position:
-            cut = Cut(segment.path(LOG_SUFFIX), self.position, self.file_size - self.position, self.reason)
-            if not self._is_zero_from(self.position):
-                self.recovered.cuts.append(cut)
-            segment.truncate(self.position, self.next_offset)
-        assert segment.size == self.position
-
-    def _resume(self) -> bool:
-        """Report damage from here to the next sound batch; False if there is none in this segment."""
-        found = self._next_sound_batch()
-        if found is not None:
-            end_position, end_offset = found
-        else:
-            end_position = self.file_size
-            end_offset = self.next_base if self.next_base is not None else self.recovery_point
-        assert end_offset > self.next_offset
-        damage = Damage(
-            self.segment.directory,
-            self.segment.path(LOG_SUFFIX),
-            self.position,
-            end_position,
-            self.next_offset,
-            end_offset,
-            self.reason,
-        )
-        self.segment.damage = [*self.segment.damage, damage]
-        self.recovered.damage.append(damage)
-        if found is not None:
-            self.position, self.next_offset = end_position, end_offset
-        elif self.next_base is None:
-            self.next_offset = end_offset
-        return found is not None
-
-    def _next_sound_batch(self) -> tuple[int, int] | None:
-        """(position, base offset) of the first sound batch behind the damage.
-
-        A batch of which only the records are damaged still says where the next one is; otherwise the leader
-        epoch and the magic before every batch's CRC are looked for, byte by byte.
-        """
-        epoch = self.epochs.epoch_for_offset(self.next_offset) if self.epochs is not None else 0
-        pattern = _EPOCH_AND_MAGIC.pack(max(0, epoch), 2)
-        position = self.position + 1
-        while position + BATCH_OVERHEAD <= self.file_size:
-            window = self.segment.file.read_at(position, WALK_CHUNK_BYTES)
-            at = window.find(pattern, _EPOCH_POSITION)
-            while at >= 0:
-                candidate = position + at - _EPOCH_POSITION
-                try:
-                    batch = self._batch_at(candidate, self.next_offset + 1)
-                except CorruptBatch:
-                    at = window.find(pattern, at + 1)
-                    continue
-                if self.next_base is None or batch.next_offset <= self.next_base:
-                    return candidate, batch.base_offset
-                break
-            position += max(1, len(window) - _EPOCH_POSITION - len(pattern))
-        return None
-
-
-def _aborted(completed: CompletedTransaction) -> AbortedTransaction:
-    return AbortedTransaction(
-        completed.producer_id, completed.first_offset, completed.last_offset, completed.last_stable_offset
-    )
 
 
 assert TEMPORARY_SUFFIX in LEFTOVER_SUFFIXES

@@ -55,6 +55,9 @@ class File(Protocol):
 
     def size(self) -> int: ...
 
+    def modified_ms(self) -> int:
+        """When the file was last written, ms since the epoch."""
+
     def truncate(self, size: int) -> None: ...
 
     def allocate(self, size: int) -> None:
@@ -216,6 +219,12 @@ class DiskFile:
     def size(self) -> int:
         try:
             return os.fstat(self.open_file().fd).st_size
+        except OSError as error:
+            _refuse(error, "stat", self.path)
+
+    def modified_ms(self) -> int:
+        try:
+            return os.fstat(self.open_file().fd).st_mtime_ns // 1_000_000
         except OSError as error:
             _refuse(error, "stat", self.path)
 

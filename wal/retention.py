@@ -1,0 +1,128 @@
+"""What is deleted from a log's beginning: by age, by size, by DeleteRecords.
+
+Only whole segments below the high watermark go, oldest first, in this order:
+
+    1  the new log start offset is saved durably (`log-start-offset-checkpoint`)
+    2  it takes effect: nobody is given anything below it any more
+    3  the files are renamed to `.deleted`, and the caller unlinks them later (`delete_due_files`)
+
+A crash in between leaves files below a saved start, which the next start gives up. Without step 1, lost renames
+could leave a hole between segments; so where the disk is too full to save the start, segments go one by one, each
+rename synced before the next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protocol.errors import ApiError, ErrorCode
+from wal.errors import DiskFull
+from wal.recovery import give_up_segment
+from wal.segment import Segment
+
+if TYPE_CHECKING:
+    from wal.log import Log
+
+
+def enforce_retention(log: Log, now_ms: int) -> int:
+    """Delete the segments that retention.ms, retention.bytes and the log start let go; bytes freed."""
+    count = _count_deletable(log, now_ms)
+    if count and count == len(log.segments):
+        if log.segments[-1].size == 0:
+            count -= 1
+        else:
+            log.roll(now_ms)
+    if count == 0:
+        return 0
+    deletable = log.segments[:count]
+    start_is_saved = _move_start(log, log.bases[count])
+    log.segments, log.bases = log.segments[count:], log.bases[count:]
+    freed = 0
+    for segment in deletable:
+        freed += segment.size
+        _give_up(log, segment, now_ms, sync=not start_is_saved)
+    log.flusher.mark_directory(log.directory)
+    assert log.bases[0] <= log.log_start_offset
+    return freed
+
+
+def _count_deletable(log: Log, now_ms: int) -> int:
+    config = log.config
+    segments = list(log.loaded_segments())
+    excess = -1
+    if config.delete_is_enabled and config.retention_bytes >= 0:
+        excess = sum(segment.size for segment in segments) - config.retention_bytes
+    count = 0
+    for segment in segments:
+        if segment.next_offset > log.high_watermark:
+            break
+        too_big = excess >= segment.size > 0
+        too_old = config.delete_is_enabled and _is_too_old(segment, config.retention_ms, now_ms)
+        is_before_start = count + 1 < len(segments) and log.bases[count + 1] <= log.log_start_offset
+        if not (too_big or too_old or is_before_start):
+            break
+        excess -= segment.size
+        count += 1
+    return count
+
+
+def _is_too_old(segment: Segment, retention_ms: int, now_ms: int) -> bool:
+    if retention_ms < 0:
+        return False
+    newest = segment.max_timestamp
+    if newest < 0:  # records without timestamps: the file's own time, as in Kafka
+        newest = segment.file.modified_ms()
+    return now_ms - newest > retention_ms
+
+
+def _move_start(log: Log, offset: int) -> bool:
+    """Save and raise the log start offset; False if the disk is too full to save it."""
+    if offset <= log.log_start_offset:
+        return True
+    is_saved = True
+    if log.save_log_start is not None:
+        try:
+            log.save_log_start(offset)
+        except DiskFull:
+            is_saved = False
+    log.log_start_offset = offset
+    return is_saved
+
+
+def _give_up(log: Log, segment: Segment, now_ms: int, sync: bool) -> None:
+    segment.log = None
+    segment.close()
+    due_ms = now_ms + log.config.file_delete_delay_ms
+    give_up_segment(log.storage, log.directory, segment.base_offset, due_ms, log.pending_deletions)
+    if sync:
+        log.storage.sync_directory(log.directory)
+
+
+def delete_records_before(log: Log, offset: int) -> int:
+    """Move the log start offset to `offset` (-1: the high watermark), durably; the log start offset.
+
+    Segments that are wholly below it go with the next retention.
+    Raises ApiError OFFSET_OUT_OF_RANGE, DiskFull, StorageFailed.
+    """
+    if offset == -1:
+        offset = log.high_watermark
+    if not 0 <= offset <= log.high_watermark:
+        raise ApiError(
+            ErrorCode.OFFSET_OUT_OF_RANGE, f"offset {offset} is not within 0 to {log.high_watermark}"
+        )
+    if offset > log.log_start_offset:
+        if log.save_log_start is not None:
+            log.save_log_start(offset)
+        log.log_start_offset = offset
+    return log.log_start_offset
+
+
+def delete_due_files(log: Log, now_ms: int) -> int:
+    """Unlink files that were given up long enough ago; how many."""
+    due = [path for due_ms, path in log.pending_deletions if due_ms <= now_ms]
+    if due:
+        log.pending_deletions = [entry for entry in log.pending_deletions if entry[0] > now_ms]
+        for path in due:
+            log.storage.unlink(path)
+        log.flusher.mark_directory(log.directory)
+    return len(due)
