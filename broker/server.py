@@ -30,7 +30,7 @@ REAP_INTERVAL_S: Final = 10.0
 """How often idle connections are looked for; their limit is in minutes."""
 
 MAX_IN_FLIGHT: Final = 512
-"""Unanswered requests of one connection before its reading pauses. Clients keep 5 (Java) to some hundreds (librdkafka)."""
+"""Unanswered requests of one connection before its reading pauses; Java clients keep 5, librdkafka some hundreds."""
 
 ACCEPTS_PER_TURN: Final = 64
 """Connections accepted before others get their turn of the loop."""
