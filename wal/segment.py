@@ -187,7 +187,7 @@ class Segment:
         return (
             self.size + incoming > segment_bytes
             or end_offset - 1 - self.base_offset > MAX_RELATIVE_OFFSET
-            or (len(self.offset_index) + 1) * ENTRY_BYTES > segment_index_bytes
+            or (self.offset_index.count + 1) * ENTRY_BYTES > segment_index_bytes
         )
 
     def save_indexes(self) -> None:
@@ -213,8 +213,6 @@ class Segment:
         if self.allocated != self.size:
             self.cut_back()
         self.save_indexes()
-        self.offset_index.seal()
-        self.time_index.seal()
         self.is_sealed = True
         self.tail_offsets, self.tail_positions = [], []
 
@@ -226,8 +224,6 @@ class Segment:
         self.tail_offsets, self.tail_positions = [], []
         try:
             self.save_indexes()
-            self.offset_index.seal()
-            self.time_index.seal()
         except DiskFull:
             return  # the indexes stay in memory, and the next start builds them again
 
@@ -269,7 +265,7 @@ class Segment:
         """
         assert not self.is_loaded
         self.size = self.allocated = self.file.size()
-        reason = self.offset_index.load(sealed) or self.time_index.load(sealed)
+        reason = self.offset_index.load() or self.time_index.load()
         if reason is None:
             reason = self._load_tail(sealed)
         if reason is None and next_base_offset is not None and self.next_offset > next_base_offset:
