@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import struct
 from collections import deque
 from inspect import iscoroutine
@@ -32,8 +33,6 @@ from protocol.primitives import Output
 from wal.log import FileSlice
 
 if TYPE_CHECKING:
-    import socket
-
     from broker.router import Endpoint
     from broker.server import Server
 
@@ -52,6 +51,8 @@ INLINE_SLICE_LIMIT_BYTES: Final = 64 << 10
 
 SEND_CHUNK_BYTES: Final = 1 << 20
 """The most one system call is asked to send."""
+
+MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)  # Linux
 
 SEND_TURN_BYTES: Final = 4 << 20
 """The most one connection sends before others get their turn of the loop."""
@@ -406,7 +407,9 @@ class Connection:
             return sent, wanted
         data = head if len(outbox) == 1 else self._gather()
         wanted = min(len(data), SEND_CHUNK_BYTES)
-        sent = self.socket.send(data if wanted == len(data) else memoryview(data)[:wanted])
+        piece = data if wanted == len(data) else memoryview(data)[:wanted]
+        # What follows is a slice of a file: one packet for its header and its beginning.
+        sent = self.socket.send(piece, MSG_MORE) if len(outbox) > 1 else self.socket.send(piece)
         if sent == len(data):
             outbox.popleft()
         else:
