@@ -266,7 +266,14 @@ class BrokerConfig:
         """Replace what is set at run time for all brokers ("") or for this one (its id)."""
         parsed = {name: BROKER_SETTINGS[name].parse(text) for name, text in values.items()}
         assert all(BROKER_SETTINGS[name].update == DYNAMIC for name in parsed)
-        self.dynamic[resource_name] = parsed
+        self.dynamic.pop(resource_name, None)
+        if parsed:
+            self.dynamic[resource_name] = parsed
+        self._resolve()
+
+    def forget_dynamic(self) -> None:
+        """Back to what was given at start."""
+        self.dynamic.clear()
         self._resolve()
 
     def topic_config(self, overrides: Mapping[str, str]) -> TopicConfig:
