@@ -28,10 +28,13 @@ from broker.logs import configure_logging
 from broker.router import Router
 from broker.server import Limits, Server
 from broker.topics.catalog import Catalog
+from broker.topics.commands import CreateTopics, NewTopic
 from broker.topics.names import is_valid_topic_name
 from broker.topics.opening import TopicLogs
+from broker.topics.producer_ids import ProducerIds
 from broker.topics.upkeep import Upkeep
 from protocol.errors import ErrorCode
+from protocol.primitives import format_uuid, parse_uuid
 from wal.data_folder import DataFolder
 from wal.errors import CorruptCheckpoint, DirectoryLocked, DiskFull, StorageFailed
 from wal.flusher import Durable, Flusher
@@ -84,6 +87,7 @@ class Broker:
             lambda: secrets.randbelow(2**31 - 1) + 1,
         )
         self.catalog: Catalog
+        self.producer_ids: ProducerIds
         self.endpoints: dict[str, Endpoint] = {}
         self.on_storage_failure: Callable[[StorageFailed], None]
         self._loop = asyncio.get_running_loop()
@@ -92,6 +96,14 @@ class Broker:
     def clock_ms(self) -> int:
         """Wall-clock time in milliseconds since the epoch."""
         return time.time_ns() // 1_000_000
+
+    def new_id(self) -> bytes:
+        """A random id of 16 bytes, for topics and the like."""
+        return parse_uuid(new_uuid())
+
+    async def create_topics(self, names: Iterable[str]) -> None:
+        """Create topics with the defaults of the configuration; what cannot be created simply is not there then."""
+        await self.catalog.submit(CreateTopics([NewTopic(name, self.new_id()) for name in names]))
 
     def call_later(self, delay_ms: int, callback: Callable[[], None]) -> asyncio.TimerHandle:
         return self._loop.call_later(delay_ms / 1000, callback)
@@ -143,6 +155,8 @@ class Process:
 
     async def run(self) -> int:
         started_s = time.perf_counter()
+        for warning in self._config.warnings:
+            log.warning("%s", warning)
         self._loop.set_exception_handler(self._unforeseen)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop, EXIT_OK)
@@ -180,6 +194,7 @@ class Process:
         broker = self._broker = Broker(config, self._folder, self._flusher, cluster_id)
         broker.on_storage_failure = self._sync_failed
         broker.catalog = await Catalog.open(broker, self._folder)
+        broker.producer_ids = ProducerIds(broker.catalog)
 
     def _recover(self) -> None:
         """Recover every log an unclean stop left behind, so that no client waits for it later."""
@@ -296,11 +311,9 @@ class CannotStart(Exception):
 
 
 def new_uuid() -> str:
-    """A random id in Kafka's form: 16 bytes as URL-safe base64, never starting with a dash."""
-    import base64
-
+    """A random id in Kafka's form: 16 bytes as URL-safe base64, never starting with a dash, as Kafka's."""
     while True:
-        text = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+        text = format_uuid(secrets.token_bytes(16))
         if not text.startswith("-"):
             return text
 

@@ -34,12 +34,17 @@ class Upkeep:
         now_ms = broker.clock_ms()
         self._next_retention_ms = now_ms + min(self._retention_interval_ms, 30_000)
         self._next_checkpoint_ms = now_ms + RECOVERY_POINT_INTERVAL_MS
+        self._catalog_interval_ms: int = config["floe.metadata.checkpoint.interval.ms"]
+        self._next_catalog_ms = now_ms + self._catalog_interval_ms
 
     def due(self, now_ms: int) -> Iterator[Step]:
         yield lambda: self._broker.logs.remove_due(now_ms)
         if now_ms >= self._next_checkpoint_ms:
             self._next_checkpoint_ms = now_ms + RECOVERY_POINT_INTERVAL_MS
             yield self._folder.checkpoint
+        if now_ms >= self._next_catalog_ms:
+            self._next_catalog_ms = now_ms + self._catalog_interval_ms
+            yield self._broker.catalog.write_checkpoint
         if now_ms >= self._next_retention_ms:
             self._next_retention_ms = now_ms + self._retention_interval_ms
             yield from self._retention(now_ms)
