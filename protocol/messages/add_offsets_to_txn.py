@@ -1,9 +1,9 @@
-"""AddOffsetsToTxn:
+"""AddOffsetsToTxn: a group whose offsets a transaction is about to commit.
 
-v1   nothing new on the wire
-v2   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
+v2   PRODUCER_FENCED is told from INVALID_PRODUCER_EPOCH (KIP-588)
 v3   flexible (KIP-482)
-v4   nothing new on the wire (KIP-890)
+v4   TRANSACTION_ABORTABLE may be answered (KIP-890)
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""AddPartitionsToTxn:
+"""AddPartitionsToTxn: partitions a transaction is about to write to.
 
-v1   nothing new on the wire
-v2   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
+v2   PRODUCER_FENCED is told from INVALID_PRODUCER_EPOCH (KIP-588)
 v3   flexible (KIP-482)
-v4   transactional_id; request transactions, no v3_and_below_transactional_id, no
-     v3_and_below_producer_id, no v3_and_below_producer_epoch, no v3_and_below_topics, producer_id,
-     producer_epoch, verify_only, topics; response error_code, results_by_transaction, no
-     results_by_topic_v3_and_below, topic_results
-v5   nothing new on the wire (KIP-890)
+v4   request transactions, no longer v3_and_below_transactional_id, v3_and_below_producer_id,
+     v3_and_below_producer_epoch, v3_and_below_topics; response error_code, results_by_transaction, no
+     longer results_by_topic_v3_and_below; many transactions at once, for brokers among themselves (KIP-890)
+v5   TRANSACTION_ABORTABLE may be answered (KIP-890)
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class AddPartitionsToTxnTopic:
 
 @struct
 class AddPartitionsToTxnTransaction:
-    transactional_id: str = string("4+")
+    transactional_id: str = string("4+")  # KIP-890
     producer_id: int = int64("4+")
     producer_epoch: int = int16("4+")
     verify_only: bool = bool_("4+")
@@ -33,7 +32,7 @@ class AddPartitionsToTxnTransaction:
 
 @request(ApiKey.ADD_PARTITIONS_TO_TXN, versions="0-5", flexible="3+")
 class AddPartitionsToTxnRequest:
-    transactions: list[AddPartitionsToTxnTransaction] = array(AddPartitionsToTxnTransaction, "4+")
+    transactions: list[AddPartitionsToTxnTransaction] = array(AddPartitionsToTxnTransaction, "4+")  # KIP-890
     v3_and_below_transactional_id: str = string("0-3")
     v3_and_below_producer_id: int = int64("0-3")
     v3_and_below_producer_epoch: int = int16("0-3")
@@ -54,14 +53,14 @@ class AddPartitionsToTxnTopicResult:
 
 @struct
 class AddPartitionsToTxnResult:
-    transactional_id: str = string("4+")
+    transactional_id: str = string("4+")  # KIP-890
     topic_results: list[AddPartitionsToTxnTopicResult] = array(AddPartitionsToTxnTopicResult, "4+")
 
 
 @response(ApiKey.ADD_PARTITIONS_TO_TXN, versions="0-5", flexible="3+")
 class AddPartitionsToTxnResponse:
     throttle_time_ms: int = int32()
-    error_code: int = int16("4+", ignorable=True)
+    error_code: int = int16("4+", ignorable=True)  # KIP-890
     results_by_transaction: list[AddPartitionsToTxnResult] = array(AddPartitionsToTxnResult, "4+")
     results_by_topic_v3_and_below: list[AddPartitionsToTxnTopicResult] = array(
         AddPartitionsToTxnTopicResult, "0-3"

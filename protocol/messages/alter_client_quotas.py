@@ -1,4 +1,4 @@
-"""AlterClientQuotas:
+"""AlterClientQuotas: set and remove client quotas (KIP-546).
 
 v1   flexible (KIP-482)
 """

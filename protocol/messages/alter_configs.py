@@ -1,6 +1,6 @@
-"""AlterConfigs:
+"""AlterConfigs: replace all configs of a resource. IncrementalAlterConfigs is its successor (KIP-339).
 
-v1   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
 v2   flexible (KIP-482)
 """
 
@@ -18,7 +18,7 @@ class AlterableConfig:
 
 @struct
 class AlterConfigsResource:
-    resource_type: int = int8()
+    resource_type: int = int8()  # 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group
     resource_name: str = string()
     configs: list[AlterableConfig] = array(AlterableConfig)
 

@@ -1,6 +1,6 @@
-"""AlterPartitionReassignments:
+"""AlterPartitionReassignments: start or cancel the move of partitions to other brokers (KIP-455).
 
-v1   allow_replication_factor_change
+v1   allow_replication_factor_change (KIP-860)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from protocol.schema import array, bool_, int16, int32, request, response, strin
 @struct
 class ReassignablePartition:
     partition_index: int = int32()
-    replicas: list[int] | None = array(int32, nullable="0+", default=None)
+    replicas: list[int] | None = array(int32, nullable="0+", default=None)  # null cancels
 
 
 @struct
@@ -24,7 +24,7 @@ class ReassignableTopic:
 @request(ApiKey.ALTER_PARTITION_REASSIGNMENTS, versions="0-1", flexible="0+")
 class AlterPartitionReassignmentsRequest:
     timeout_ms: int = int32(default=60000)
-    allow_replication_factor_change: bool = bool_("1+", default=True)
+    allow_replication_factor_change: bool = bool_("1+", default=True)  # KIP-860
     topics: list[ReassignableTopic] = array(ReassignableTopic)
 
 
@@ -44,7 +44,7 @@ class ReassignableTopicResponse:
 @response(ApiKey.ALTER_PARTITION_REASSIGNMENTS, versions="0-1", flexible="0+")
 class AlterPartitionReassignmentsResponse:
     throttle_time_ms: int = int32()
-    allow_replication_factor_change: bool = bool_("1+", default=True, ignorable=True)
+    allow_replication_factor_change: bool = bool_("1+", default=True, ignorable=True)  # KIP-860
     error_code: int = int16()
     error_message: str | None = string(nullable="0+")
     responses: list[ReassignableTopicResponse] = array(ReassignableTopicResponse)

@@ -1,6 +1,6 @@
-"""AlterReplicaLogDirs:
+"""AlterReplicaLogDirs: move replicas between log directories of a broker.
 
-v1   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
 v2   flexible (KIP-482)
 """
 

@@ -1,4 +1,4 @@
-"""AlterShareGroupOffsets:"""
+"""AlterShareGroupOffsets: move where a share group starts in its partitions (KIP-932)."""
 
 from __future__ import annotations
 

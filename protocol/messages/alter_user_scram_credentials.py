@@ -1,4 +1,4 @@
-"""AlterUserScramCredentials:"""
+"""AlterUserScramCredentials: set and remove SCRAM credentials (KIP-554)."""
 
 from __future__ import annotations
 

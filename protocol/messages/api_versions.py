@@ -1,11 +1,10 @@
-"""ApiVersions:
+"""ApiVersions: which APIs and versions the broker speaks, and its features.
 
 v1   response throttle_time_ms
-v2   nothing new on the wire
+v2   the broker answers before it throttles (KIP-219)
 v3   request client_software_name, client_software_version; response supported_features,
-     finalized_features_epoch, finalized_features, zk_migration_ready, name, min_version, max_version,
-     max_version_level, min_version_level; flexible (KIP-482) (KIP-511)
-v4   nothing new on the wire
+     finalized_features_epoch, finalized_features, zk_migration_ready (KIP-511, KIP-584); flexible (KIP-482)
+v4   supported features may have the minimum 0
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from protocol.schema import array, bool_, int16, int32, int64, request, response
 
 @request(ApiKey.API_VERSIONS, versions="0-4", flexible="3+")
 class ApiVersionsRequest:
-    client_software_name: str = string("3+", ignorable=True)  # KIP-511
+    client_software_name: str = string("3+", ignorable=True)  # KIP-511, KIP-584
     client_software_version: str = string("3+", ignorable=True)
 
 
@@ -29,14 +28,14 @@ class ApiVersion:
 
 @struct
 class SupportedFeatureKey:
-    name: str = string("3+")  # KIP-511
+    name: str = string("3+")  # KIP-511, KIP-584
     min_version: int = int16("3+")
     max_version: int = int16("3+")
 
 
 @struct
 class FinalizedFeatureKey:
-    name: str = string("3+")  # KIP-511
+    name: str = string("3+")  # KIP-511, KIP-584
     max_version_level: int = int16("3+")
     min_version_level: int = int16("3+")
 
@@ -49,7 +48,8 @@ class ApiVersionsResponse:
     supported_features: list[SupportedFeatureKey] = array(
         SupportedFeatureKey, ignorable=True, tag=0, tagged="3+"
     )
-    finalized_features_epoch: int = int64(default=-1, ignorable=True, tag=1, tagged="3+")  # KIP-511
+    # finalized_features_epoch: below 0 clients ignore the features
+    finalized_features_epoch: int = int64(default=-1, ignorable=True, tag=1, tagged="3+")  # KIP-511, KIP-584
     finalized_features: list[FinalizedFeatureKey] = array(
         FinalizedFeatureKey, ignorable=True, tag=2, tagged="3+"
     )

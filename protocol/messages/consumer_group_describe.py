@@ -1,4 +1,4 @@
-"""ConsumerGroupDescribe:
+"""ConsumerGroupDescribe: state and members of consumer groups of the new protocol (KIP-848).
 
 v1   response member_type (KIP-1099)
 """

@@ -1,4 +1,4 @@
-"""ConsumerGroupHeartbeat:
+"""ConsumerGroupHeartbeat: join, stay in and leave a consumer group of the new protocol (KIP-848).
 
 v1   request subscribed_topic_regex (KIP-848, KIP-1082)
 """
@@ -19,13 +19,14 @@ class TopicPartitions:
 class ConsumerGroupHeartbeatRequest:
     group_id: str = string()
     member_id: str = string()
-    member_epoch: int = int32()
+    member_epoch: int = int32()  # 0 joins, -1 leaves, -2 leaves for a while (static members)
     instance_id: str | None = string(nullable="0+")
     rack_id: str | None = string(nullable="0+")
     rebalance_timeout_ms: int = int32(default=-1)
-    subscribed_topic_names: list[str] | None = array(string, nullable="0+", default=None)
+    subscribed_topic_names: list[str] | None = array(string, nullable="0+", default=None)  # null: as before
     subscribed_topic_regex: str | None = string("1+", nullable="1+")  # KIP-848, KIP-1082
     server_assignor: str | None = string(nullable="0+")
+    # topic_partitions: what the member owns; null: as before
     topic_partitions: list[TopicPartitions] | None = array(TopicPartitions, nullable="0+", default=None)
 
 
@@ -42,4 +43,4 @@ class ConsumerGroupHeartbeatResponse:
     member_id: str | None = string(nullable="0+")
     member_epoch: int = int32()
     heartbeat_interval_ms: int = int32()
-    assignment: Assignment | None = nested(Assignment, nullable="0+")
+    assignment: Assignment | None = nested(Assignment, nullable="0+")  # null: as before

@@ -1,8 +1,8 @@
-"""CreateAcls:
+"""CreateAcls: create ACLs.
 
-v1   request resource_pattern_type
+v1   request resource_pattern_type (KIP-290)
 v2   flexible (KIP-482)
-v3   nothing new on the wire
+v3   users are a resource type (KIP-373)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from protocol.schema import array, int8, int16, int32, request, response, string
 class AclCreation:
     resource_type: int = int8()
     resource_name: str = string()
-    resource_pattern_type: int = int8("1+", default=3)
+    resource_pattern_type: int = int8("1+", default=3)  # KIP-290
     principal: str = string()
     host: str = string()
     operation: int = int8()

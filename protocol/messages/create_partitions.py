@@ -1,8 +1,8 @@
-"""CreatePartitions:
+"""CreatePartitions: add partitions to topics.
 
-v1   nothing new on the wire
-v2   flexible (KIP-482) (KIP-599)
-v3   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
+v2   flexible (KIP-482)
+v3   THROTTLING_QUOTA_EXCEEDED may be answered (KIP-599)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class CreatePartitionsAssignment:
 @struct
 class CreatePartitionsTopic:
     name: str = string()
-    count: int = int32()
+    count: int = int32()  # the new total
     assignments: list[CreatePartitionsAssignment] | None = array(CreatePartitionsAssignment, nullable="0+")
 
 

@@ -1,13 +1,13 @@
-"""CreateTopics:
+"""CreateTopics: create topics, with configs and replica assignments.
 
 v1   request validate_only; response error_message
 v2   response throttle_time_ms
-v3   nothing new on the wire
-v4   nothing new on the wire (KIP-464)
-v5   response name, value, read_only, config_source, is_sensitive, topic_config_error_code,
-     num_partitions, replication_factor, configs; flexible (KIP-482) (KIP-525, KIP-599)
-v6   nothing new on the wire
-v7   response topic_id
+v3   the broker answers before it throttles (KIP-219)
+v4   -1 partitions or replicas mean the broker's default (KIP-464)
+v5   response topic_config_error_code, num_partitions, replication_factor, configs (KIP-525); flexible
+     (KIP-482)
+v6   THROTTLING_QUOTA_EXCEEDED may be answered (KIP-599)
+v7   response topic_id (KIP-516)
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class CreatableTopicConfig:
 @struct
 class CreatableTopic:
     name: str = string()
-    num_partitions: int = int32()
-    replication_factor: int = int16()
+    num_partitions: int = int32()  # -1 for the default, or where assignments are given
+    replication_factor: int = int16()  # -1 for the default, or where assignments are given
     assignments: list[CreatableReplicaAssignment] = array(CreatableReplicaAssignment)
     configs: list[CreatableTopicConfig] = array(CreatableTopicConfig)
 
@@ -46,7 +46,7 @@ class CreateTopicsRequest:
 
 @struct
 class CreatableTopicConfigs:
-    name: str = string("5+")  # KIP-525, KIP-599
+    name: str = string("5+")  # KIP-525
     value: str | None = string("5+", nullable="5+")
     read_only: bool = bool_("5+")
     config_source: int = int8("5+", default=-1, ignorable=True)
@@ -56,10 +56,10 @@ class CreatableTopicConfigs:
 @struct
 class CreatableTopicResult:
     name: str = string()
-    topic_id: bytes = uuid("7+", ignorable=True)
+    topic_id: bytes = uuid("7+", ignorable=True)  # KIP-516
     error_code: int = int16()
     error_message: str | None = string("1+", nullable="1+", ignorable=True)
-    topic_config_error_code: int = int16(ignorable=True, tag=0, tagged="5+")  # KIP-525, KIP-599
+    topic_config_error_code: int = int16(ignorable=True, tag=0, tagged="5+")  # KIP-525
     num_partitions: int = int32("5+", default=-1, ignorable=True)
     replication_factor: int = int16("5+", default=-1, ignorable=True)
     configs: list[CreatableTopicConfigs] | None = array(

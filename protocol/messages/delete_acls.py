@@ -1,8 +1,8 @@
-"""DeleteAcls:
+"""DeleteAcls: delete the ACLs that match filters.
 
-v1   request pattern_type_filter; response pattern_type
+v1   request pattern_type_filter; response pattern_type (KIP-290)
 v2   flexible (KIP-482)
-v3   nothing new on the wire
+v3   users are a resource type (KIP-373)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from protocol.schema import array, int8, int16, int32, request, response, string
 class DeleteAclsFilter:
     resource_type_filter: int = int8()
     resource_name_filter: str | None = string(nullable="0+")
-    pattern_type_filter: int = int8("1+", default=3)
+    pattern_type_filter: int = int8("1+", default=3)  # KIP-290
     principal_filter: str | None = string(nullable="0+")
     host_filter: str | None = string(nullable="0+")
     operation: int = int8()
@@ -33,7 +33,7 @@ class DeleteAclsMatchingAcl:
     error_message: str | None = string(nullable="0+")
     resource_type: int = int8()
     resource_name: str = string()
-    pattern_type: int = int8("1+", default=3)
+    pattern_type: int = int8("1+", default=3)  # KIP-290
     principal: str = string()
     host: str = string()
     operation: int = int8()

@@ -1,6 +1,6 @@
-"""DeleteGroups:
+"""DeleteGroups: delete empty groups (KIP-229).
 
-v1   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
 v2   flexible (KIP-482)
 """
 

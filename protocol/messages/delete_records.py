@@ -1,6 +1,6 @@
-"""DeleteRecords:
+"""DeleteRecords: move the log start offset of partitions forward.
 
-v1   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
 v2   flexible (KIP-482)
 """
 
@@ -13,7 +13,7 @@ from protocol.schema import array, int16, int32, int64, request, response, strin
 @struct
 class DeleteRecordsPartition:
     partition_index: int = int32()
-    offset: int = int64()
+    offset: int = int64()  # -1 for the high watermark
 
 
 @struct
@@ -31,7 +31,7 @@ class DeleteRecordsRequest:
 @struct
 class DeleteRecordsPartitionResult:
     partition_index: int = int32()
-    low_watermark: int = int64()
+    low_watermark: int = int64()  # the new log start offset
     error_code: int = int16()
 
 

@@ -1,4 +1,4 @@
-"""DeleteShareGroupOffsets:"""
+"""DeleteShareGroupOffsets: forget where a share group starts in topics (KIP-932)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DescribeClientQuotas:
+"""DescribeClientQuotas: list client quotas (KIP-546).
 
 v1   flexible (KIP-482)
 """
@@ -12,14 +12,14 @@ from protocol.schema import array, bool_, float64, int8, int16, int32, request, 
 @struct
 class ComponentData:
     entity_type: str = string()
-    match_type: int = int8()
+    match_type: int = int8()  # 0 exactly, 1 the default, 2 any that is named
     match: str | None = string(nullable="0+")
 
 
 @request(ApiKey.DESCRIBE_CLIENT_QUOTAS, versions="0-1", flexible="1+")
 class DescribeClientQuotasRequest:
     components: list[ComponentData] = array(ComponentData)
-    strict: bool = bool_()
+    strict: bool = bool_()  # match only entities without other parts
 
 
 @struct

@@ -1,4 +1,4 @@
-"""DescribeCluster:
+"""DescribeCluster: brokers and the cluster id, without topics (KIP-700).
 
 v1   endpoint_type (KIP-919)
 v2   request include_fenced_brokers; response is_fenced (KIP-1073)

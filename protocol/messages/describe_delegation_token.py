@@ -1,8 +1,8 @@
-"""DescribeDelegationToken:
+"""DescribeDelegationToken: list delegation tokens (KIP-48).
 
-v1   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
 v2   flexible (KIP-482)
-v3   response token_requester_principal_type, token_requester_principal_name
+v3   response token_requester_principal_type, token_requester_principal_name (KIP-373)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DescribedDelegationTokenRenewer:
 class DescribedDelegationToken:
     principal_type: str = string()
     principal_name: str = string()
-    token_requester_principal_type: str = string("3+")
+    token_requester_principal_type: str = string("3+")  # KIP-373
     token_requester_principal_name: str = string("3+")
     issue_timestamp: int = int64()
     expiry_timestamp: int = int64()

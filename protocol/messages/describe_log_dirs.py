@@ -1,9 +1,9 @@
-"""DescribeLogDirs:
+"""DescribeLogDirs: sizes of replicas and log directories.
 
-v1   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
 v2   flexible (KIP-482)
 v3   response error_code
-v4   response total_bytes, usable_bytes
+v4   response total_bytes, usable_bytes (KIP-827)
 v5   response is_cordoned
 """
 
@@ -21,7 +21,7 @@ class DescribableLogDirTopic:
 
 @request(ApiKey.DESCRIBE_LOG_DIRS, versions="0-5", flexible="2+")
 class DescribeLogDirsRequest:
-    topics: list[DescribableLogDirTopic] | None = array(DescribableLogDirTopic, nullable="0+")
+    topics: list[DescribableLogDirTopic] | None = array(DescribableLogDirTopic, nullable="0+")  # null for all
 
 
 @struct
@@ -43,7 +43,7 @@ class DescribeLogDirsResult:
     error_code: int = int16()
     log_dir: str = string()
     topics: list[DescribeLogDirsTopic] = array(DescribeLogDirsTopic)
-    total_bytes: int = int64("4+", default=-1, ignorable=True)
+    total_bytes: int = int64("4+", default=-1, ignorable=True)  # KIP-827
     usable_bytes: int = int64("4+", default=-1, ignorable=True)
     is_cordoned: bool = bool_("5+", ignorable=True)
 

@@ -1,4 +1,4 @@
-"""DescribeProducers:"""
+"""DescribeProducers: the active producers of partitions (KIP-664)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""DescribeQuorum:
+"""DescribeQuorum: the state of the metadata quorum (KIP-595).
 
 v1   response last_fetch_timestamp, last_caught_up_timestamp (KIP-836)
-v2   response error_message, nodes, replica_directory_id, name, host, port, node_id, listeners (KIP-853)
+v2   response error_message, replica_directory_id, nodes (KIP-853)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""DescribeShareGroupOffsets:
+"""DescribeShareGroupOffsets: where share groups start in their partitions (KIP-932).
 
 v1   response lag (KIP-1226)
 """

@@ -1,4 +1,4 @@
-"""DescribeTopicPartitions:"""
+"""DescribeTopicPartitions: partitions of topics, page by page with a cursor (KIP-966)."""
 
 from __future__ import annotations
 

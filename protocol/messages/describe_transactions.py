@@ -1,4 +1,4 @@
-"""DescribeTransactions:"""
+"""DescribeTransactions: the state of transactional ids (KIP-664)."""
 
 from __future__ import annotations
 

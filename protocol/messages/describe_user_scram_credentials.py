@@ -1,4 +1,4 @@
-"""DescribeUserScramCredentials:"""
+"""DescribeUserScramCredentials: which SCRAM credentials users have (KIP-554)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ElectLeaders:
+"""ElectLeaders: elect leaders of partitions.
 
 v1   request election_type; response error_code (KIP-460)
 v2   flexible (KIP-482)
@@ -18,8 +18,8 @@ class TopicPartitions:
 
 @request(ApiKey.ELECT_LEADERS, versions="0-2", flexible="2+")
 class ElectLeadersRequest:
-    election_type: int = int8("1+")  # KIP-460
-    topic_partitions: list[TopicPartitions] | None = array(TopicPartitions, nullable="0+")
+    election_type: int = int8("1+")  # 0 preferred, 1 unclean
+    topic_partitions: list[TopicPartitions] | None = array(TopicPartitions, nullable="0+")  # null for all
     timeout_ms: int = int32(default=60000)
 
 

@@ -1,9 +1,9 @@
-"""EndTxn:
+"""EndTxn: commit or abort a transaction.
 
-v1   nothing new on the wire
-v2   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
+v2   PRODUCER_FENCED is told from INVALID_PRODUCER_EPOCH (KIP-588)
 v3   flexible (KIP-482)
-v4   nothing new on the wire (KIP-890)
+v4   TRANSACTION_ABORTABLE may be answered (KIP-890)
 v5   response producer_id, producer_epoch (KIP-890)
 """
 
@@ -18,7 +18,7 @@ class EndTxnRequest:
     transactional_id: str = string()
     producer_id: int = int64()
     producer_epoch: int = int16()
-    committed: bool = bool_()
+    committed: bool = bool_()  # false aborts
 
 
 @response(ApiKey.END_TXN, versions="0-5", flexible="3+")

@@ -1,6 +1,6 @@
-"""ExpireDelegationToken:
+"""ExpireDelegationToken: bring forward the end of a delegation token (KIP-48).
 
-v1   nothing new on the wire
+v1   the broker answers before it throttles (KIP-219)
 v2   flexible (KIP-482)
 """
 

@@ -1,4 +1,4 @@
-"""GetTelemetrySubscriptions:"""
+"""GetTelemetrySubscriptions: which client metrics the broker wants (KIP-714)."""
 
 from __future__ import annotations
 

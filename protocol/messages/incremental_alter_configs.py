@@ -1,4 +1,4 @@
-"""IncrementalAlterConfigs:
+"""IncrementalAlterConfigs: set, delete, append to or subtract from single configs (KIP-339).
 
 v1   flexible (KIP-482)
 """
@@ -12,13 +12,13 @@ from protocol.schema import array, bool_, int8, int16, int32, request, response,
 @struct
 class AlterableConfig:
     name: str = string()
-    config_operation: int = int8()
+    config_operation: int = int8()  # 0 set, 1 delete, 2 append, 3 subtract
     value: str | None = string(nullable="0+")
 
 
 @struct
 class AlterConfigsResource:
-    resource_type: int = int8()
+    resource_type: int = int8()  # 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group
     resource_name: str = string()
     configs: list[AlterableConfig] = array(AlterableConfig)
 

@@ -1,8 +1,8 @@
-"""LeaveGroup:
+"""LeaveGroup: members leave a classic group.
 
 v1   response throttle_time_ms
-v2   nothing new on the wire
-v3   members, member_id, group_instance_id; request no member_id; response error_code
+v2   the broker answers before it throttles (KIP-219)
+v3   members; request no longer member_id (KIP-345)
 v4   flexible (KIP-482)
 v5   request reason (KIP-800)
 """
@@ -15,7 +15,7 @@ from protocol.schema import array, int16, int32, request, response, string, stru
 
 @struct
 class MemberIdentity:
-    member_id: str = string("3+")
+    member_id: str = string("3+")  # KIP-345
     group_instance_id: str | None = string("3+", nullable="3+")
     reason: str | None = string("5+", nullable="5+", ignorable=True)  # KIP-800
 
@@ -24,12 +24,12 @@ class MemberIdentity:
 class LeaveGroupRequest:
     group_id: str = string()
     member_id: str = string("0-2")
-    members: list[MemberIdentity] = array(MemberIdentity, "3+")
+    members: list[MemberIdentity] = array(MemberIdentity, "3+")  # KIP-345
 
 
 @struct
 class MemberResponse:
-    member_id: str = string("3+")
+    member_id: str = string("3+")  # KIP-345
     group_instance_id: str | None = string("3+", nullable="3+")
     error_code: int = int16("3+")
 
@@ -38,4 +38,4 @@ class MemberResponse:
 class LeaveGroupResponse:
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16()
-    members: list[MemberResponse] = array(MemberResponse, "3+")
+    members: list[MemberResponse] = array(MemberResponse, "3+")  # KIP-345

@@ -1,4 +1,5 @@
-"""ListConfigResources:
+"""ListConfigResources: the resources that have configs: topics, brokers, groups, client metrics. Version 0 was called
+ListClientMetricsResources (KIP-714).
 
 v1   request resource_types; response resource_type (KIP-1142)
 """

@@ -1,7 +1,7 @@
-"""ListGroups:
+"""ListGroups: the groups this broker coordinates.
 
 v1   response throttle_time_ms
-v2   nothing new on the wire
+v2   the broker answers before it throttles (KIP-219)
 v3   flexible (KIP-482)
 v4   request states_filter; response group_state (KIP-518)
 v5   request types_filter; response group_type (KIP-848)

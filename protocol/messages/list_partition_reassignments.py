@@ -1,4 +1,4 @@
-"""ListPartitionReassignments:"""
+"""ListPartitionReassignments: the moves of partitions under way (KIP-455)."""
 
 from __future__ import annotations
 

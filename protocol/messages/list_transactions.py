@@ -1,7 +1,7 @@
-"""ListTransactions:
+"""ListTransactions: the transactional ids this broker coordinates (KIP-664).
 
-v1   request duration_filter
-v2   request transactional_id_pattern (KIP-1152)
+v1   request duration_filter (KIP-994, KIP-1152)
+v2   request transactional_id_pattern
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from protocol.schema import array, int16, int32, int64, request, response, strin
 class ListTransactionsRequest:
     state_filters: list[str] = array(string)
     producer_id_filters: list[int] = array(int64)
-    duration_filter: int = int64("1+", default=-1)
-    transactional_id_pattern: str | None = string("2+", nullable="2+")  # KIP-1152
+    duration_filter: int = int64("1+", default=-1)  # KIP-994, KIP-1152
+    transactional_id_pattern: str | None = string("2+", nullable="2+")
 
 
 @struct

@@ -1,15 +1,15 @@
-"""OffsetCommit:
+"""OffsetCommit: store how far a group has read.
 
 v1   request generation_id_or_member_epoch, member_id, commit_timestamp
-v2   request retention_time_ms, no commit_timestamp
+v2   request retention_time_ms, no longer commit_timestamp
 v3   response throttle_time_ms
-v4   nothing new on the wire
-v5   request no retention_time_ms
-v6   request committed_leader_epoch
-v7   request group_instance_id
+v4   the broker answers before it throttles (KIP-219)
+v5   request no longer retention_time_ms (KIP-211)
+v6   request committed_leader_epoch (KIP-320)
+v7   request group_instance_id (KIP-345)
 v8   flexible (KIP-482)
-v9   nothing new on the wire (KIP-848)
-v10  no name, topic_id (KIP-848)
+v9   for consumer groups too; STALE_MEMBER_EPOCH may be answered (KIP-848)
+v10  topic_id, no longer name (KIP-848)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from protocol.schema import array, int16, int32, int64, request, response, strin
 class OffsetCommitRequestPartition:
     partition_index: int = int32()
     committed_offset: int = int64()
-    committed_leader_epoch: int = int32("6+", default=-1, ignorable=True)
+    committed_leader_epoch: int = int32("6+", default=-1, ignorable=True)  # KIP-320
     commit_timestamp: int = int64("1", default=-1)
     committed_metadata: str | None = string(nullable="0+")
 
@@ -39,8 +39,10 @@ class OffsetCommitRequest:
     group_id: str = string()
     generation_id_or_member_epoch: int = int32("1+", default=-1, ignorable=True)
     member_id: str = string("1+", ignorable=True)
-    group_instance_id: str | None = string("7+", nullable="7+")
-    retention_time_ms: int = int64("2-4", default=-1, ignorable=True)
+    group_instance_id: str | None = string("7+", nullable="7+")  # KIP-345
+    retention_time_ms: int = int64(
+        "2-4", default=-1, ignorable=True
+    )  # -1 for what the broker is configured to
     topics: list[OffsetCommitRequestTopic] = array(OffsetCommitRequestTopic)
 
 

@@ -1,4 +1,4 @@
-"""OffsetDelete:"""
+"""OffsetDelete: delete committed offsets of a group (KIP-496). Never flexible."""
 
 from __future__ import annotations
 

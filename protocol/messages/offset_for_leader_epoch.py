@@ -1,8 +1,8 @@
-"""OffsetForLeaderEpoch:
+"""OffsetForLeaderEpoch: where a leader epoch ends: how clients and followers find that a log was truncated.
 
 v1   response leader_epoch
-v2   request current_leader_epoch; response throttle_time_ms
-v3   request replica_id
+v2   request current_leader_epoch; response throttle_time_ms (KIP-320)
+v3   request replica_id (KIP-392)
 v4   flexible (KIP-482)
 """
 
@@ -15,7 +15,7 @@ from protocol.schema import array, int16, int32, int64, request, response, strin
 @struct
 class OffsetForLeaderPartition:
     partition: int = int32()
-    current_leader_epoch: int = int32("2+", default=-1, ignorable=True)
+    current_leader_epoch: int = int32("2+", default=-1, ignorable=True)  # KIP-320
     leader_epoch: int = int32()
 
 
@@ -27,7 +27,7 @@ class OffsetForLeaderTopic:
 
 @request(ApiKey.OFFSET_FOR_LEADER_EPOCH, versions="0-4", flexible="4+")
 class OffsetForLeaderEpochRequest:
-    replica_id: int = int32("3+", default=-2, ignorable=True)
+    replica_id: int = int32("3+", default=-2, ignorable=True)  # -1 a debugging client, -2 a consumer
     topics: list[OffsetForLeaderTopic] = array(OffsetForLeaderTopic)
 
 
@@ -47,5 +47,5 @@ class OffsetForLeaderTopicResult:
 
 @response(ApiKey.OFFSET_FOR_LEADER_EPOCH, versions="0-4", flexible="4+")
 class OffsetForLeaderEpochResponse:
-    throttle_time_ms: int = int32("2+", ignorable=True)
+    throttle_time_ms: int = int32("2+", ignorable=True)  # KIP-320
     topics: list[OffsetForLeaderTopicResult] = array(OffsetForLeaderTopicResult)

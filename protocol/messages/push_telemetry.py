@@ -1,4 +1,4 @@
-"""PushTelemetry:"""
+"""PushTelemetry: client metrics, in OTLP (KIP-714)."""
 
 from __future__ import annotations
 

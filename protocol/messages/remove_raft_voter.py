@@ -1,4 +1,4 @@
-"""RemoveRaftVoter:"""
+"""RemoveRaftVoter: remove a controller from the metadata quorum (KIP-853)."""
 
 from __future__ import annotations
 

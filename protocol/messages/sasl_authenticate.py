@@ -1,6 +1,6 @@
-"""SaslAuthenticate:
+"""SaslAuthenticate: one step of a SASL exchange (KIP-152).
 
-v1   response session_lifetime_ms
+v1   response session_lifetime_ms (KIP-368)
 v2   flexible (KIP-482)
 """
 
@@ -20,4 +20,4 @@ class SaslAuthenticateResponse:
     error_code: int = int16()
     error_message: str | None = string(nullable="0+")
     auth_bytes: bytes = bytes_()
-    session_lifetime_ms: int = int64("1+", ignorable=True)
+    session_lifetime_ms: int = int64("1+", ignorable=True)  # KIP-368

@@ -1,6 +1,6 @@
-"""SaslHandshake:
+"""SaslHandshake: agree on a SASL mechanism. Never flexible: what a broker speaks is not known yet.
 
-v1   nothing new on the wire
+v1   tokens follow in SaslAuthenticate requests instead of bare frames (KIP-152)
 """
 
 from __future__ import annotations

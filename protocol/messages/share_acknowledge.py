@@ -1,4 +1,4 @@
-"""ShareAcknowledge:
+"""ShareAcknowledge: acknowledge, release or reject records of a share group (KIP-932).
 
 v2   request is_renew_ack; response acquisition_lock_timeout_ms (KIP-1222)
 """

@@ -1,4 +1,4 @@
-"""ShareFetch:
+"""ShareFetch: acquire records of a share group, and acknowledge earlier ones (KIP-932).
 
 v2   request share_acquire_mode, is_renew_ack (KIP-1206, KIP-1222)
 """
@@ -34,7 +34,6 @@ class AcknowledgementBatch:
 @struct
 class FetchPartition:
     partition_index: int = int32()
-    partition_max_bytes: int = int32("1-0")
     acknowledgement_batches: list[AcknowledgementBatch] = array(AcknowledgementBatch)
 
 

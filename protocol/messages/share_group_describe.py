@@ -1,4 +1,4 @@
-"""ShareGroupDescribe:"""
+"""ShareGroupDescribe: state and members of share groups (KIP-932)."""
 
 from __future__ import annotations
 

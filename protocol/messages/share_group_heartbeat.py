@@ -1,4 +1,4 @@
-"""ShareGroupHeartbeat:"""
+"""ShareGroupHeartbeat: join, stay in and leave a share group (KIP-932)."""
 
 from __future__ import annotations
 

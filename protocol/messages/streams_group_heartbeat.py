@@ -1,4 +1,4 @@
-"""StreamsGroupHeartbeat:"""
+"""StreamsGroupHeartbeat: join, stay in and leave a streams group (KIP-1071)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""SyncGroup:
+"""SyncGroup: the leader of a classic group hands out assignments, the others fetch theirs.
 
 v1   response throttle_time_ms
-v2   nothing new on the wire
-v3   request group_instance_id
+v2   the broker answers before it throttles (KIP-219)
+v3   request group_instance_id (KIP-345)
 v4   flexible (KIP-482)
 v5   protocol_type, protocol_name (KIP-559)
 """
@@ -16,7 +16,7 @@ from protocol.schema import array, bytes_, int16, int32, request, response, stri
 @struct
 class SyncGroupRequestAssignment:
     member_id: str = string()
-    assignment: bytes = bytes_()
+    assignment: bytes = bytes_()  # for consumers, see internal/consumer_protocol.py
 
 
 @request(ApiKey.SYNC_GROUP, versions="0-5", flexible="4+")
@@ -24,7 +24,7 @@ class SyncGroupRequest:
     group_id: str = string()
     generation_id: int = int32()
     member_id: str = string()
-    group_instance_id: str | None = string("3+", nullable="3+")
+    group_instance_id: str | None = string("3+", nullable="3+")  # KIP-345
     protocol_type: str | None = string("5+", nullable="5+", ignorable=True)  # KIP-559
     protocol_name: str | None = string("5+", nullable="5+", ignorable=True)
     assignments: list[SyncGroupRequestAssignment] = array(SyncGroupRequestAssignment)

@@ -1,7 +1,7 @@
-"""UpdateFeatures:
+"""UpdateFeatures: raise or lower finalized feature levels (KIP-584).
 
-v1   request validate_only, no allow_downgrade, upgrade_type
-v2   response no results
+v1   request upgrade_type, validate_only, no longer allow_downgrade (KIP-778)
+v2   response no longer results
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ class FeatureUpdateKey:
     feature: str = string()
     max_version_level: int = int16()
     allow_downgrade: bool = bool_("0")
-    upgrade_type: int = int8("1+", default=1)
+    upgrade_type: int = int8("1+", default=1)  # KIP-778
 
 
 @request(ApiKey.UPDATE_FEATURES, versions="0-2", flexible="0+")
 class UpdateFeaturesRequest:
     timeout_ms: int = int32(default=60000)
     feature_updates: list[FeatureUpdateKey] = array(FeatureUpdateKey)
-    validate_only: bool = bool_("1+")
+    validate_only: bool = bool_("1+")  # KIP-778
 
 
 @struct

@@ -1,4 +1,4 @@
-"""WriteTxnMarkers:
+"""WriteTxnMarkers: a transaction coordinator has partition leaders write commit or abort markers.
 
 v1   flexible (KIP-482)
 v2   request transaction_version (KIP-1228)
@@ -20,7 +20,7 @@ class WritableTxnMarkerTopic:
 class WritableTxnMarker:
     producer_id: int = int64()
     producer_epoch: int = int16()
-    transaction_result: bool = bool_()
+    transaction_result: bool = bool_()  # true commits
     topics: list[WritableTxnMarkerTopic] = array(WritableTxnMarkerTopic)
     coordinator_epoch: int = int32()
     transaction_version: int = int8("2+", ignorable=True)  # KIP-1228
