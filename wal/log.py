@@ -32,7 +32,8 @@ from wal.layout import (
     parse_base_offset,
     segment_path,
 )
-from wal.producer_state import ProducerEntry
+from wal.producer_state import AppendedBatch, ProducerEntry
+from wal.retries import remember_batches
 from wal.segment import Segment
 from wal.storage import OpenFile, Storage
 from wal.txn_index import AbortedTransaction, collect
@@ -153,6 +154,7 @@ class Log:
         self._durable_position = self._active.size if self._active is not None else 0
         self._directory_is_complete = opened.directory_is_complete
         self._continuations: dict[int, int] = {}
+        self._remembers_batches = not self.segments  # all of a producer's last five, not only its last
         # Whether the files are what a clean start needs: nothing was appended or recovered since they were.
         self._is_saved = opened.recovered is None
         if self.segments and not self.epochs.entries:
@@ -197,7 +199,7 @@ class Log:
         first = batches[0]
         has_producer = first.producer_id >= 0 or len(batches) > 1
         if has_producer and check_producers:
-            original = self.producers.check_batches(batches)
+            original = self._check_producers(batches)
             if original is not None:
                 return Appended(original.base_offset, original.last_offset, True, self.log_start_offset)
         base_offset = next_offset = self.log_end_offset
@@ -228,6 +230,17 @@ class Log:
         if not segment.dirty:
             self.flusher.mark_dirty(segment)
         return Appended(base_offset, next_offset - 1, False, self.log_start_offset)
+
+    def _check_producers(self, batches: list[RecordBatch]) -> AppendedBatch | None:
+        try:
+            return self.producers.check_batches(batches)
+        except ApiError as error:
+            if self._remembers_batches or error.code is not ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER:
+                raise
+        # It may be the retry of a batch from before the last start.
+        self._remembers_batches = True
+        remember_batches(self)
+        return self.producers.check_batches(batches)
 
     def _is_old(self, segment: Segment, timestamp: int, now_ms: int) -> bool:
         # As Kafka: by the records' own time where they have one, so that a replay rolls like the original.
