@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
-from tests.clients.cases import COMPRESSIONS, FIRST_TIMESTAMP_MS, Case, cases
+from tests.clients.cases import COMPRESSIONS, FIRST_TIMESTAMP_MS, NOTHING, Case, cases
 from tests.floe_process import FloeProcess
 
 LIMIT_S = 30.0
@@ -57,10 +57,11 @@ def as_case(message: Message) -> Case:
 def test_records_come_back_as_they_went(shared_floe: FloeProcess, compression: str, idempotent: bool) -> None:
     topic = f"confluent-{compression}-{idempotent}"
     settings = {"compression.type": compression, "enable.idempotence": idempotent}
-    produce(shared_floe, topic, cases(), **settings)
-    messages = consume(shared_floe, topic, len(cases()))
-    assert [as_case(message) for message in messages] == cases()
-    assert [message.offset() for message in messages] == list(range(len(cases())))
+    sent = [*cases(), NOTHING]
+    produce(shared_floe, topic, sent, **settings)
+    messages = consume(shared_floe, topic, len(sent))
+    assert [as_case(message) for message in messages] == sent
+    assert [message.offset() for message in messages] == list(range(len(sent)))
 
 
 @pytest.mark.parametrize("acks", ["0", "1", "all"])

@@ -84,8 +84,9 @@ def test_a_client_of_kafka_0_10(shared_floe: FloeProcess, compression: str) -> N
 @pytest.mark.parametrize("compression", OLDEST_COMPRESSIONS)
 def test_the_oldest_client_it_can_be(shared_floe: FloeProcess, compression: str) -> None:
     topic = f"python-oldest-{compression}"
-    expected = [(case.key, case.value) for case in cases()]  # magic 0 has neither headers nor timestamps
-    produce(shared_floe, topic, cases(), compression, api_version=OLDEST)
+    sent = [case for case in cases() if case.value is not None]  # null values came with 0.8.1
+    expected = [(case.key, case.value) for case in sent]  # magic 0 has neither headers nor timestamps
+    produce(shared_floe, topic, sent, compression, api_version=OLDEST)
     records = consume(shared_floe, topic, len(expected), api_version=OLDEST)
     assert [(record.key, record.value) for record in records] == expected
 
