@@ -6,7 +6,8 @@ fetched when its high bit says so. Nested structs and loops are written out in p
 without their constructor, every slot is filled.
 
 Nothing is trusted: struct and index access fail past the end by themselves; slices never do, so each length
-is compared with what is left first. An error's line number leads to the field's name (see `layout.Source`).
+is compared with what is left first. `room` counts down how many more array elements the message may have. An
+error's line number leads to the field's name (see `layout.Source`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from struct import Struct, unpack_from
 from typing import Any
 
 from protocol.layout import FIXED, Layout, Part, Source, constant, smallest, struct_name
-from protocol.primitives import ARRAY_LIMIT, BadLength, StructError, next_tag, skip_tags, uvarint_tail
+from protocol.primitives import (
+    ELEMENT_LIMIT,
+    TAG_LIMIT,
+    BadLength,
+    BadTags,
+    StructError,
+    next_tag,
+    skip_tags,
+    uvarint_tail,
+)
 from protocol.schema import ZERO_UUID, Field
 
 LENGTH_LETTER = {"string": "h", "bytes": "i", "records": "i", "array": "i"}
@@ -28,8 +38,8 @@ class DecoderSource:
     def __init__(self, layout: Layout) -> None:
         self.source = Source()
         self.scope: dict[str, Any] = {
-            "ARRAY_LIMIT": ARRAY_LIMIT,
             "BadLength": BadLength,
+            "BadTags": BadTags,
             "DECODE_ERRORS": DECODE_ERRORS,
             "ZERO_UUID": ZERO_UUID,
             "new": object.__new__,
@@ -46,6 +56,7 @@ class DecoderSource:
         emit("def decode(buffer, pos):")
         self.source.depth = 1
         emit("size = len(buffer)")
+        emit(f"room = {ELEMENT_LIMIT}")
         emit("try:")
         self.source.depth = 2
         self._struct(layout, "m", "", 0)
@@ -125,6 +136,7 @@ class DecoderSource:
         emit("if n:", where)
         self.source.depth += 1
         self._finish_varint(where)
+        emit(f"if n > {TAG_LIMIT}: raise BadTags('too many')", where)
         emit(f"{seen} = set()")
         emit("for _ in range(n):")
         self.source.depth += 1
@@ -203,10 +215,12 @@ class DecoderSource:
             self.source.depth += 1
         least = smallest(element)
         total = f"n * {least}" if least > 1 else "n"
-        emit(f"if not 0 <= {total} <= size - pos or n > ARRAY_LIMIT: raise BadLength", label)
         if element.kind in FIXED:
+            emit(f"if not 0 <= {total} <= size - pos: raise BadLength", label)
             self._fixed_array(element, store, label)
         else:
+            emit(f"if not 0 <= {total} <= size - pos or n > room: raise BadLength", label)
+            emit("room -= n")
             self._loop(element, store, label, depth)
         if part.nullable:
             self.source.depth -= 1

@@ -14,9 +14,12 @@ from typing import Any, Final, Protocol
 
 StructError: Final = error
 
-ARRAY_LIMIT: Final = 1_000_000
-"""Elements in one array. Far above anything a client sends, and low enough that a frame full of tiny elements
-cannot make a thousand times its size in objects."""
+ELEMENT_LIMIT: Final = 1_000_000
+"""Structs and strings in all arrays of one message. Far above what a client sends; a frame full of the smallest
+elements would otherwise become many times its size in objects. (Numbers in arrays are bounded by their bytes.)"""
+
+TAG_LIMIT: Final = 1_000
+"""Tagged fields in one struct. Kafka has at most nine anywhere."""
 
 
 class BadLength(ValueError):
@@ -99,6 +102,8 @@ def skip_tags(buffer: memoryview, pos: int, count: int, size: int) -> int:
     """Step over `count` tagged fields none of which is known; `count` is the first byte of that number."""
     if count > 127:
         count, pos = uvarint_tail(buffer, pos, count)
+        if count > TAG_LIMIT:
+            raise BadTags(f"{count} tagged fields in one struct")
     seen: set[int] = set()
     for _ in range(count):
         _, pos, end = next_tag(buffer, pos, size, seen)

@@ -14,10 +14,12 @@ from protocol.compiler import decoder, encode
 from protocol.errors import Malformed
 from protocol.layout import Layout, Part, layout
 from protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
+from protocol.messages.create_partitions import CreatePartitionsRequest
 from protocol.messages.fetch import FetchRequest, FetchResponse
 from protocol.messages.metadata import MetadataRequest
 from protocol.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from protocol.messages.sasl_handshake import SaslHandshakeRequest
+from protocol.primitives import uvarint
 from tests.protocol.samples import Filler, api_classes, case_name, every_version, persisted_classes
 
 EXAMPLES = 2000 if os.environ.get("FLOE_SOAK") == "1" else 200
@@ -173,3 +175,25 @@ def test_every_field_of_fetch_can_be_the_one_that_is_named() -> None:
             named += f", {caught.value.field}"
         for part in layout(cls, version).parts:
             assert part.name in named, part.name
+
+
+def test_elements_of_a_message_are_limited_in_total() -> None:
+    """More of them would fit the bytes of a frame, and not the memory."""
+    assert len(decoder(CreatePartitionsRequest, 2)(memoryview(_create_partitions(1000)), 0)[0].topics) == 1000
+    error = malformed(CreatePartitionsRequest, 2, _create_partitions(1_000_001).hex())
+    assert error.field == "topics"
+
+
+def _create_partitions(count: int) -> bytes:
+    """`count` topics "", count 0, no assignments."""
+    return (
+        uvarint(count + 1) + (b"\x01" + bytes(4) + b"\x00" + b"\x00") * count + bytes(4) + b"\x00" + b"\x00"
+    )
+
+
+def test_tagged_fields_of_a_struct_are_limited() -> None:
+    tags = b"".join(uvarint(tag) + b"\x00" for tag in range(100, 1101))
+    wire = b"\x01\x01" + uvarint(1001) + tags
+    assert malformed(ApiVersionsRequest, 3, wire.hex()).field == "tagged fields"
+    wire = b"\x01\x01" + uvarint(1000) + tags[:-3]
+    assert decoder(ApiVersionsRequest, 3)(memoryview(wire), 0)
