@@ -24,6 +24,8 @@ Figures = dict[str, float]
 
 CATCH_UP_BYTES = 1 << 30
 _CATCH_UP_RECORDS = CATCH_UP_BYTES // 115
+_RDKAFKA_RECORDS = 3_000_000
+_FIRST_WRITES_S = 0.02
 
 
 @dataclass(slots=True)
@@ -67,7 +69,9 @@ def _figures(measurement: Measurement, prefix: str = "") -> Figures:
 def run_produce_workload(session: Session, workload: Workload) -> Figures:
     """Replayed Produce requests."""
     with session.topic(workload.partitions) as (client, topic):
-        run_produce(client, ProduceLoad(topic, **workload.load, duration_s=session.warm_up_s))
+        # A partition's first write is dear (its folder, its epoch file): each gets several before the clock starts.
+        warm_up_s = max(session.warm_up_s, workload.partitions * _FIRST_WRITES_S)
+        run_produce(client, ProduceLoad(topic, **workload.load, duration_s=warm_up_s))
         return _figures(
             run_produce(client, ProduceLoad(topic, **workload.load, duration_s=session.duration_s))
         )
@@ -101,7 +105,7 @@ def run_rdkafka_workload(session: Session, workload: Workload) -> Figures:
         bootstrap = session.broker.bootstrap
         if workload.kind == "rdkafka-consume":
             _fill(client, topic)
-            return {"records_per_s": rdkafka.consume(bootstrap, topic, _CATCH_UP_RECORDS)}
+            return {"records_per_s": rdkafka.consume(bootstrap, topic, _RDKAFKA_RECORDS)}
         if workload.kind == "rdkafka-produce":
             rdkafka.produce(bootstrap, topic, session.warm_up_s)
             return {"records_per_s": rdkafka.produce(bootstrap, topic, session.duration_s)}
