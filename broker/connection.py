@@ -13,7 +13,9 @@ Out.  Every request that has an answer takes a place in `_replies`; answers leav
       they become ready in. Ready answers move to `_outbox`: bytes, and slices of log files which go out by `sendfile`
       (or by one `pread` where they are so small that a second system call costs more than the copy).
 Back-pressure.  Reading stops while the socket does not take what we have to send, while too many requests are in
-      flight, and while the pool has no room for the next large frame; each ends where its cause ends.
+      flight or too many answers wait for the one before them, and while the pool has no room for the next large frame;
+      each ends where its cause ends.
+Turns.  However much one client pipelines, after so many requests or bytes of answers the others have their turn.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ import os
 import socket
 import struct
 from collections import deque
-from inspect import iscoroutine
+from collections.abc import Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.request import NO_REPLY, Deferred, Request
 from broker.router import skip_header_tags
 from protocol.errors import Malformed
 from protocol.primitives import Output
+from wal.errors import StorageFailed
 from wal.log import FileSlice
 
 if TYPE_CHECKING:
@@ -57,23 +61,35 @@ MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)  # Linux
 SEND_TURN_BYTES: Final = 4 << 20
 """The most one connection sends before others get their turn of the loop."""
 
+REQUESTS_PER_TURN: Final = 256
+"""Requests of one connection that are handled before others get their turn: some milliseconds of work."""
+
+REPLY_BYTES_PER_TURN: Final = 1 << 20
+"""Bytes of answers made in one turn: answers that are long to write took long to make. They are sent before more
+are made."""
+
+HELD_REPLY_BYTES: Final = 8 << 20
+"""Bytes of answers that wait for an earlier one of their connection before its reading pauses."""
+
 
 class PendingReply:
     """A place in the order of replies; called with the response when it is there."""
 
-    __slots__ = ("connection", "correlation_id", "endpoint", "frame")
+    __slots__ = ("connection", "correlation_id", "endpoint", "frame", "source")
 
     def __init__(self, connection: Connection, endpoint: Endpoint, correlation_id: int) -> None:
         self.connection = connection
         self.endpoint = endpoint
         self.correlation_id = correlation_id
         self.frame: Output | None = None
+        self.source: Deferred[Any] | None = None
 
     def __call__(self, response: Any) -> None:
         connection = self.connection
         if connection.is_closed:
             return
         self.frame = self.endpoint.encode_frame(self.correlation_id, response)
+        connection.held_bytes += len(self.frame)
         if connection.replies[0] is self:
             connection.server.reply_ready(connection)
 
@@ -91,9 +107,12 @@ class Connection:
         "_outbox",
         "_partial",
         "_partial_size",
+        "_queued_bytes",
+        "_turn_is_over",
         "_waits_for_memory",
         "client_software",
         "fd",
+        "held_bytes",
         "is_closed",
         "is_draining",
         "is_listed_ready",
@@ -132,10 +151,15 @@ class Connection:
         self._is_reading = True
         self._is_writing = False
         self._waits_for_memory = False
+        self._turn_is_over = False
+        self._queued_bytes = 0
+        self.held_bytes = 0
         server.loop.add_reader(self.fd, self.on_readable)
 
     def __repr__(self) -> str:
-        return f"{self.peer_host}:{self.peer_port} ({self._client_id or 'no client id'})"
+        # The id is the client's to choose: quoted, so that it ends no log line, and cut.
+        client_id = "no client id" if self._client_id is None else f"{self._client_id!r:.100}"
+        return f"{self.peer_host}:{self.peer_port} ({client_id})"
 
     def local_host(self) -> str:
         """The address the client reached us at."""
@@ -145,22 +169,14 @@ class Connection:
     # --- in ---------------------------------------------------------------------------------------------------
 
     def on_readable(self) -> None:
-        """Read once, handle every whole frame, send what is ready. Called by the loop."""
+        """Called by the loop: read once, handle the whole frames, send what is ready."""
+        self._turn(self._receive)
+
+    def _turn(self, step: Callable[[], None]) -> None:
+        """Let `step` handle requests, then send. Whatever is wrong with a request ends this connection only."""
         server = self.server
         try:
-            if self._partial is not None:
-                self._fill_partial()
-            else:
-                carried = len(self._carry)
-                scratch = server.scratch
-                received = self.socket.recv_into(scratch[carried:] if carried else scratch)
-                if received == 0:
-                    self.close()
-                    return
-                if carried:
-                    scratch[:carried] = self._carry
-                    self._carry = b""
-                self._take(scratch, carried + received)
+            step()
         except BlockingIOError:
             return
         except Malformed as error:
@@ -178,6 +194,26 @@ class Connection:
         server.kick_flusher()
         if self._outbox:
             self.flush()
+        if self._turn_is_over:
+            self._turn_is_over = False
+            self.resume_reading()
+
+    def _receive(self) -> None:
+        if self._partial is not None:
+            self._fill_partial()
+            return
+        server = self.server
+        carried = len(self._carry)
+        # While others wait for memory no connection is given more of the scratch buffer than it may carry.
+        scratch = server.narrow_scratch if server.pool.waiting else server.scratch
+        received = self.socket.recv_into(scratch[carried:] if carried else scratch)
+        if received == 0:
+            self.close()
+            return
+        if carried:
+            scratch[:carried] = self._carry
+            self._carry = b""
+        self._take(scratch, carried + received)
 
     def _fill_partial(self) -> None:
         partial, size = self._partial, self._partial_size
@@ -195,10 +231,13 @@ class Connection:
             self._dispatch(view[4:size])
         finally:
             self.server.pool.release(partial)
+        if self._is_saturated:
+            self.pause_reading()
 
     def _take(self, buffer: memoryview, end: int) -> None:
         """Handle the whole frames in buffer[:end] and keep the rest."""
         position = 0
+        last = REQUESTS_PER_TURN
         limit = self.server.max_in_flight
         replies = self.replies
         while end - position >= 4:
@@ -214,30 +253,45 @@ class Connection:
                     return
                 break
             self._dispatch(buffer[position + 4 : frame_end])
-            position = frame_end
-            if len(replies) >= limit:
-                self.pause_reading()
-                break
             if self.is_closed:
                 return
+            position = frame_end
+            if len(replies) >= limit or self.held_bytes >= HELD_REPLY_BYTES:
+                self.pause_reading()
+                break
+            last -= 1
+            if (not last or self._queued_bytes >= REPLY_BYTES_PER_TURN) and position < end:
+                self.pause_reading()
+                self._turn_is_over = True
+                break
         if position < end:
             self._carry = bytes(buffer[position:end])
+
+    @property
+    def _is_saturated(self) -> bool:
+        return len(self.replies) >= self.server.max_in_flight or self.held_bytes >= HELD_REPLY_BYTES
 
     def _begin_partial(self, total: int, head: memoryview) -> bool:
         partial = self.server.pool.lease(total)
         if partial is None:
             self._waits_for_memory = True
             self.pause_reading()
-            self.server.pool.waiting.append(self)
+            self.server.pool.waiting[self] = total
             return False
-        partial[: len(head)] = head
-        self._partial, self._partial_size, self._filled = partial, total, len(head)
+        self._set_partial(partial, total, head)
         return True
 
-    def memory_available(self) -> None:
-        """The pool has room again: go on where `_begin_partial` stopped."""
+    def memory_granted(self, partial: bytearray, total: int) -> None:
+        """The pool has room again: go on where `_begin_partial` stopped; its frame is what is carried."""
+        head, self._carry = self._carry, b""
+        self._set_partial(partial, total, head)
         self._waits_for_memory = False
         self.resume_reading()
+
+    def _set_partial(self, partial: bytearray, total: int, head: bytes | memoryview) -> None:
+        assert self._partial is None and len(head) < total
+        partial[: len(head)] = head
+        self._partial, self._partial_size, self._filled = partial, total, len(head)
 
     def _dispatch(self, frame: memoryview) -> None:
         """Handle one request; `frame` is without its size prefix."""
@@ -263,15 +317,16 @@ class Connection:
         self._reply(endpoint, correlation_id, endpoint.handle(self.server.broker, request))
 
     def _reply(self, endpoint: Endpoint, correlation_id: int, result: Any) -> None:
-        if result is NO_REPLY:
-            return
-        if isinstance(result, Deferred) or iscoroutine(result):
+        if isinstance(result, Deferred):
             reply = PendingReply(self, endpoint, correlation_id)
             self.replies.append(reply)
-            if isinstance(result, Deferred):
-                result.then(reply)
-            else:
-                self.server.run(result, reply)
+            result.then(reply)
+        elif result is NO_REPLY:
+            return
+        elif isinstance(result, CoroutineType):
+            reply = PendingReply(self, endpoint, correlation_id)
+            self.replies.append(reply)
+            self.server.run(result, reply)
         elif self.replies:
             reply = PendingReply(self, endpoint, correlation_id)
             reply.frame = endpoint.encode_frame(correlation_id, result)
@@ -301,12 +356,13 @@ class Connection:
             or self.is_draining
             or self._is_writing
             or self._waits_for_memory
+            or self._is_saturated
         ):
             return
         self._is_reading = True
         self.server.loop.add_reader(self.fd, self.on_readable)
         if self._carry:
-            self.server.loop.call_soon(self._take_carried)
+            self.server.loop.call_soon(self._turn, self._take_carried)
 
     def _take_carried(self) -> None:
         if self.is_closed or not self._is_reading or not self._carry:
@@ -314,19 +370,13 @@ class Connection:
         length = len(self._carry)
         self.server.scratch[:length] = self._carry
         self._carry = b""
-        try:
-            self._take(self.server.scratch, length)
-        except Malformed as error:
-            log.warning("closing %r: %s", self, error)
-            self.close()
-        self.server.kick_flusher()
-        if self._outbox:
-            self.flush()
+        self._take(self.server.scratch, length)
 
     # --- out --------------------------------------------------------------------------------------------------
 
     def _queue(self, frame: Output) -> None:
-        """Put a whole response behind what is already to be sent, its file slices in their places."""
+        """Put a whole response behind what is already to be sent, its file slices in their places, unread."""
+        self._queued_bytes += len(frame)
         if not frame.slices:
             self._outbox.append(frame)
             return
@@ -335,9 +385,7 @@ class Connection:
         for position, piece in frame.slices:
             if position > start:
                 self._outbox.append(view[start:position])
-            if piece.length <= INLINE_SLICE_LIMIT_BYTES:
-                self._outbox.append(piece.read())
-            elif piece.length:
+            if piece.length:
                 self._outbox.append(piece)
             start = position
         if start < len(frame):
@@ -351,10 +399,11 @@ class Connection:
         replies = self.replies
         while replies and (frame := replies[0].frame) is not None:
             replies.popleft()
+            self.held_bytes -= len(frame)
             self._queue(frame)
         if self._outbox and not self._is_writing:
             self.flush()
-        if not self._is_reading and len(replies) < self.server.max_in_flight:
+        if not self._is_reading:
             self.resume_reading()
         if self.is_draining:
             self._close_if_drained()
@@ -377,17 +426,22 @@ class Connection:
             log.debug("closing %r: %s", self, error)
             self.close()
             return
+        except StorageFailed as error:
+            log.error("closing %r, the records it was promised cannot be read: %s", self, error)
+            self.close()
+            return
         if outbox:
             if not self._is_writing:
                 self._is_writing = True
                 self.pause_reading()
                 self.server.loop.add_writer(self.fd, self.flush)
-        elif self._is_writing:
+            return
+        self._queued_bytes = 0
+        if self._is_writing:
             self._is_writing = False
             self.server.loop.remove_writer(self.fd)
             self.last_active_s = self.server.now_s()
-            if len(self.replies) < self.server.max_in_flight:
-                self.resume_reading()
+            self.resume_reading()
             if self.is_draining:
                 self._close_if_drained()
 
@@ -395,7 +449,7 @@ class Connection:
         """One system call; (bytes sent, bytes asked for). What was not sent stays first in the outbox."""
         outbox = self._outbox
         head = outbox[0]
-        if not isinstance(head, (bytes, bytearray, memoryview)):
+        if isinstance(head, FileSlice) and head.length > INLINE_SLICE_LIMIT_BYTES:
             wanted = min(head.length, SEND_CHUNK_BYTES)
             sent = os.sendfile(self.fd, head.file.fileno(), head.position, wanted)
             if sent == 0:  # the file ends before the slice does: the promised length cannot be kept
@@ -405,7 +459,7 @@ class Connection:
             else:
                 outbox[0] = FileSlice(head.file, head.position + sent, head.length - sent)
             return sent, wanted
-        data = head if len(outbox) == 1 else self._gather()
+        data = self._gather() if len(outbox) > 1 or isinstance(head, FileSlice) else head
         wanted = min(len(data), SEND_CHUNK_BYTES)
         piece = data if wanted == len(data) else memoryview(data)[:wanted]
         # What follows is a slice of a file: one packet for its header and its beginning.
@@ -417,16 +471,18 @@ class Connection:
         return sent, wanted
 
     def _gather(self) -> bytes | bytearray | memoryview:
-        """Join the small pieces at the head of the outbox into one, left at its head."""
+        """Join the small pieces at the head of the outbox into one, left at its head; small slices are read here."""
         outbox = self._outbox
         pieces: list[bytes | bytearray | memoryview] = []
         size = 0
         while outbox and size < INLINE_SLICE_LIMIT_BYTES:
-            head = outbox[0]
-            if not isinstance(head, (bytes, bytearray, memoryview)):
-                break
-            pieces.append(head)
-            size += len(head)
+            piece = outbox[0]
+            if isinstance(piece, FileSlice):
+                if piece.length > INLINE_SLICE_LIMIT_BYTES:
+                    break
+                piece = piece.read()
+            pieces.append(piece)
+            size += len(piece)
             outbox.popleft()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         outbox.appendleft(data)
@@ -443,6 +499,9 @@ class Connection:
         """Take no further request; close once everything asked so far is answered."""
         self.is_draining = True
         self.pause_reading()
+        for reply in list(self.replies):
+            if reply.source is not None:
+                reply.source.hurry()
         self._close_if_drained()
 
     def _close_if_drained(self) -> None:
@@ -461,6 +520,10 @@ class Connection:
         if self._partial is not None:
             partial, self._partial = self._partial, None
             self.server.pool.release(partial)
+        self.server.pool.waiting.pop(self, None)
+        for reply in self.replies:
+            if reply.source is not None:
+                reply.source.abandon()
         self.replies.clear()
         self._outbox.clear()
         self._carry = b""

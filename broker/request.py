@@ -87,6 +87,12 @@ class Deferred(Generic[T]):
         if self._is_resolved:
             callback(self._value)  # type: ignore[arg-type]
 
+    def abandon(self) -> None:
+        """Nobody takes the value any more: whoever waits somewhere for it may leave."""
+
+    def hurry(self) -> None:
+        """The process stops: whoever may answer early does."""
+
     def __await__(self) -> Generator[Any, None, T]:
         if self._is_resolved:
             return self._value  # type: ignore[return-value]

@@ -10,11 +10,11 @@ import asyncio
 import errno
 import logging
 import socket
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from broker.connection import Connection
+from broker.connection import CARRY_LIMIT_BYTES, Connection
 
 if TYPE_CHECKING:
     from broker.connection import PendingReply
@@ -62,7 +62,7 @@ class BufferPool:
         self._leased_bytes = 0
         self._kept: list[bytearray] = []
         self._kept_bytes = 0
-        self.waiting: deque[Connection] = deque()
+        self.waiting: dict[Connection, int] = {}  # who waits for how many bytes, in order of arrival
 
     @property
     def leased_bytes(self) -> int:
@@ -88,11 +88,17 @@ class BufferPool:
         if self._kept_bytes + len(buffer) <= self.KEPT_BYTES:
             self._kept.append(buffer)
             self._kept_bytes += len(buffer)
+        self._grant()
+
+    def _grant(self) -> None:
+        """Lease to those who wait, in their order, as long as there is room."""
         while self.waiting:
-            connection = self.waiting.popleft()
-            if not connection.is_closed:
-                connection.memory_available()
-                break
+            connection, size = next(iter(self.waiting.items()))
+            buffer = self.lease(size)
+            if buffer is None:
+                return
+            del self.waiting[connection]
+            connection.memory_granted(buffer, size)
 
 
 class Server:
@@ -105,6 +111,7 @@ class Server:
         self.now_s = self.loop.time
         self.kick_flusher = broker.flusher.kick
         self.scratch = memoryview(bytearray(SCRATCH_BYTES))
+        self.narrow_scratch = self.scratch[: 2 * CARRY_LIMIT_BYTES]
         self.pool = BufferPool(limits.max_buffered_bytes)
         self.max_request_bytes = limits.max_request_bytes
         self.max_in_flight = MAX_IN_FLIGHT

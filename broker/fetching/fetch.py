@@ -58,7 +58,7 @@ class Fetch:
         reads = []
         for (_, index), wanted in self._wanted:
             read = read_partition(
-                broker, index, wanted, terms, min(wanted.max_bytes, max(left, 0)), min_one_batch or is_old
+                broker, index, wanted, terms, max(min(wanted.max_bytes, left), 0), min_one_batch or is_old
             )
             if read.size:
                 left -= read.size
@@ -85,7 +85,7 @@ class Fetch:
     def read_again(self, position: int) -> Read:
         """Read one partition as if it were the only one, to learn how much it has by now."""
         (_, index), wanted = self._wanted[position]
-        return read_partition(self._broker, index, wanted, self._terms, wanted.max_bytes, True)
+        return read_partition(self._broker, index, wanted, self._terms, max(wanted.max_bytes, 0), True)
 
     def respond(self, reads: list[Read]) -> FetchResponse:
         """Assemble the response, and note in the session what it told."""
@@ -148,6 +148,8 @@ class ParkedFetch(Deferred[FetchResponse]):
 
     def progressed(self, partition: Partition) -> None:
         """A partition's high watermark moved: answer if the bytes now suffice."""
+        if partition not in self._places:
+            return  # answered or abandoned in this same move
         position, counted = self._places[partition]
         read = self._fetch.read_again(position)
         self._missing_bytes -= read.size - counted
@@ -159,8 +161,18 @@ class ParkedFetch(Deferred[FetchResponse]):
         """Answer with what there is."""
         if self.is_resolved:
             return
+        self._leave()
+        self.resolve(self._fetch.respond(self._fetch.read()))
+
+    hurry = complete
+
+    def abandon(self) -> None:
+        """The client is gone: with a wait of days this would stay for days."""
+        self._leave()
+
+    def _leave(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
         for partition in self._places:
             partition.progress_waiters.pop(self, None)
-        self.resolve(self._fetch.respond(self._fetch.read()))
+        self._places = {}
