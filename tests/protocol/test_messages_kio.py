@@ -14,7 +14,7 @@ from protocol.compiler import decoder, encode
 from tests.protocol.kio_oracle import KioFiller, kio_bytes, kio_class, kio_parse, to_kio
 from tests.protocol.samples import api_classes, case_name, every_version, persisted_classes
 
-EXAMPLES = 200 if os.environ.get("FLOE_SOAK") == "1" else 8
+EXAMPLES = 200 if os.environ.get("FLOE_SOAK") == "1" else 12
 CASES = [pair for pair in every_version(api_classes() + persisted_classes()) if kio_class(*pair)]
 
 
