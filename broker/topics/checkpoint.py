@@ -55,7 +55,7 @@ class UnusableCheckpoint(Exception):
 
 
 class Checkpoint:
-    """The checkpoint in the folder `path`, of the cluster `cluster_id`. One owner."""
+    """The checkpoint in the folder `path`, of the cluster `cluster_id`. One owner. Raises StorageFailed."""
 
     def __init__(self, path: str, cluster_id: str) -> None:
         self._path = path
@@ -133,8 +133,11 @@ class Checkpoint:
         log.warning("the catalog's checkpoint is thrown away and made again from its log: %s", reason)
         if hasattr(self, "_db"):
             self._db.close()
-        plyvel.destroy_db(self._path)
-        self._db = plyvel.DB(self._path, create_if_missing=True)
+        try:
+            plyvel.destroy_db(self._path)
+            self._db = plyvel.DB(self._path, create_if_missing=True)
+        except plyvel.Error as error:
+            raise StorageFailed(f"no checkpoint can be made in {self._path}: {error}") from error
 
     def _check(self, log_start_offset: int, log_end_offset: int) -> int:
         raw = self._db.get(_OFFSET_KEY)

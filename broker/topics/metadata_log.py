@@ -88,9 +88,12 @@ def frame(record: MetadataRecord) -> bytes:
 def unframe(value: bytes) -> Any:
     """The record a value holds; raises UnreadableMetadata and Malformed."""
     buffer = memoryview(value)
-    frame_version, position = read_uvarint(buffer, 0)
-    key, position = read_uvarint(buffer, position)
-    version, position = read_uvarint(buffer, position)
+    try:
+        frame_version, position = read_uvarint(buffer, 0)
+        key, position = read_uvarint(buffer, position)
+        version, position = read_uvarint(buffer, position)
+    except (IndexError, ValueError) as error:
+        raise UnreadableMetadata(f"a record of {len(buffer)} bytes has no header") from error
     cls = _TYPES.get(key)
     if frame_version != FRAME_VERSION or cls is None or version not in schema_of(cls).versions:
         raise UnreadableMetadata(

@@ -180,9 +180,6 @@ class TestParsing:
 class TestLoading:
     def test_later_sources_win(self, tmp_path: Path) -> None:
         file = tmp_path / "floe.toml"
-        file.write_text(
-            '[log.retention]\nms = 1000\nbytes = 5\n[num]\npartitions = 3\n"default.replication.factor"=1\n'
-        )
         file.write_text('log.retention.ms = 1000\n"num.partitions" = 3\n[log.segment]\nbytes = 2097152\n')
         env = {"FLOE_LOG_RETENTION_MS": "2000", "FLOE_NUM_PARTITIONS": "4", "HOME": "/root"}
         config = BrokerConfig.load(str(file), env, {"num.partitions": "5"})
@@ -305,7 +302,7 @@ class TestLoading:
 
     @pytest.mark.parametrize("text", ["", "x", "x:", "x:y", "x:65536", "x:-1", "::1:9092", "FOO://x:1"])
     def test_endpoints_refused(self, text: str) -> None:
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"write|only"):
             parse_endpoint(text)
 
 
