@@ -182,11 +182,9 @@ def latency(
 
 def ensure_topic(client: Client, topic: str, partitions: int) -> None:
     """Create the topic if it does not exist and wait until it has leaders."""
-    try:
+    client.refresh_metadata([topic])
+    if client.topics[topic].error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
         admin.create_topic(client, topic, partitions=partitions)
-    except BrokerError as error:
-        if error.code != ErrorCode.TOPIC_ALREADY_EXISTS:
-            raise
     client.topic(topic, allow_auto_topic_creation=True, refresh=True)
 
 
