@@ -282,6 +282,10 @@ class Log:
             return old
         if not self._directory_is_complete:
             self._make_directory()
+        if old is not None and self.durable_offset <= old.base_offset:
+            # The name of the old segment may not be durable yet. Were it lost and the next one's not, the log
+            # would begin in the middle, with a snapshot that vouches for batches that are gone.
+            self.storage.sync_directory(self.directory)
         if self.segments:
             self.save_snapshot()
         self._note_leader_epoch(base_offset)
@@ -370,7 +374,7 @@ class Log:
             return None
         index = bisect_right(self.bases, offset) - 1
         while 0 <= index < len(self.segments):
-            segment = self._loaded(index)
+            segment = self.loaded(index)
             position = self._continuations.get(offset)
             if position is None:
                 position = segment.locate(offset)
@@ -421,7 +425,8 @@ class Log:
             if damage.start_offset <= offset < damage.end_offset:
                 raise ApiError(ErrorCode.CORRUPT_MESSAGE, str(damage))
 
-    def _loaded(self, index: int) -> Segment:
+    def loaded(self, index: int) -> Segment:
+        """Segment `index`, with size and last offset known."""
         segment = self.segments[index]
         if not segment.is_loaded:
             following = self.bases[index + 1] if index + 1 < len(self.bases) else self.log_end_offset
@@ -431,7 +436,7 @@ class Log:
     def loaded_segments(self) -> Iterator[Segment]:
         """All segments, oldest first, with sizes and last offsets known."""
         for index in range(len(self.segments)):
-            yield self._loaded(index)
+            yield self.loaded(index)
 
     def aborted_transactions(self, from_offset: int, end_offset: int) -> list[AbortedTransaction]:
         """The aborted transactions that overlap [from_offset, end_offset)."""

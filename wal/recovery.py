@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from wal.checkpoint import TEMPORARY_SUFFIX, replace_file
+from wal.checkpoint import TEMPORARY_SUFFIX, replace_file, write_file
 from wal.errors import Damage, DiskFull
 from wal.layout import (
     DELETED_SUFFIX,
@@ -43,8 +43,9 @@ from wal.layout import (
 )
 from wal.leader_epochs import CorruptCheckpoint as CorruptLeaderEpochs
 from wal.leader_epochs import LeaderEpochs
-from wal.producer_state import CorruptSnapshot, ProducerState
+from wal.producer_state import ProducerState
 from wal.segment import Segment
+from wal.snapshots import Snapshots, snapshot_offsets
 from wal.storage import Storage, read_file
 from wal.walk import Cut, Recovered, Walker
 
@@ -95,7 +96,7 @@ def open_log(
     bases = _sweep_and_list(storage, directory, names, opened, now_ms)
     opened.directory_is_complete = PARTITION_METADATA in names
     opened.segments = [Segment(storage, directory, base) for base in bases]
-    snapshots = _snapshots(names)
+    snapshots = snapshot_offsets(names)
     if not bases and recovery_point <= log_start_offset:
         return opened
     if is_clean and bases and _open_clean(opened, snapshots, config, recovery_point, now_ms):
@@ -132,11 +133,6 @@ def _sweep_and_list(
     return bases
 
 
-def _snapshots(names: Sequence[str]) -> list[int]:
-    found = (parse_base_offset(name, SNAPSHOT_SUFFIX) for name in names if name.endswith(SNAPSHOT_SUFFIX))
-    return sorted(offset for offset in found if offset is not None)
-
-
 def give_up_segment(
     storage: Storage, directory: str, base_offset: int, now_ms: int, pending: list[tuple[int, str]]
 ) -> None:
@@ -163,7 +159,7 @@ def _open_clean(
         reason = "there is no sound leader epoch checkpoint"
     producers = None
     if reason is None and end_offset in snapshots:
-        producers = _read_snapshot(active, end_offset, config, now_ms)
+        producers = Snapshots(active.storage, active.directory, config, now_ms).read(end_offset)
     if reason is None and producers is None:
         reason = f"there is no sound producer snapshot at offset {end_offset}"
     if reason is not None or epochs is None or producers is None:
@@ -182,16 +178,6 @@ def _read_epochs(storage: Storage, directory: str) -> LeaderEpochs | None:
     try:
         return LeaderEpochs.decode(data)
     except CorruptLeaderEpochs:
-        return None
-
-
-def _read_snapshot(segment: Segment, offset: int, config: LogConfig, now_ms: int) -> ProducerState | None:
-    data = read_file(segment.storage, segment_path(segment.directory, offset, SNAPSHOT_SUFFIX))
-    if data is None:
-        return None
-    try:
-        return ProducerState.from_snapshot(data, now_ms, config.producer_id_expiration_ms)
-    except CorruptSnapshot:
         return None
 
 
@@ -235,7 +221,7 @@ class _Recovery:
         self.config = config
         self.opened = opened
         self.recovery_point = recovery_point
-        self.now_ms = now_ms
+        self.snapshots = Snapshots(storage, directory, config, now_ms)
         self.recovered = opened.recovered or Recovered()
         opened.recovered = self.recovered
 
@@ -243,7 +229,7 @@ class _Recovery:
         segments = self.opened.segments
         first = self._first_to_walk()
         self.opened.epochs = _read_epochs(self.storage, self.directory) or LeaderEpochs()
-        self._load_producers(first, snapshots)
+        self._load_producers(first)
         end = first
         while end < len(segments):
             end += 1
@@ -261,37 +247,24 @@ class _Recovery:
             first += 1
         return first
 
-    def _load_producers(self, first: int, snapshots: Sequence[int]) -> None:
+    def _load_producers(self, first: int) -> None:
         """Pass 3."""
-        segments = self.opened.segments
-        if not segments:
-            return
-        start = segments[first].base_offset
-        replay_from = 0
-        for offset in reversed([offset for offset in snapshots if offset <= start]):
-            state = _read_snapshot(segments[0], offset, self.config, self.now_ms)
-            if state is not None:
-                self.opened.producers, replay_from = state, offset
-                break
-        for index in range(first):
-            if segments[index + 1].base_offset > replay_from:
-                self._replay(index, replay_from)
+        if self.opened.segments:
+            bases = [segment.base_offset for segment in self.opened.segments]
+            self.opened.producers = self.snapshots.state_before(bases, first, self._loaded)
 
-    def _replay(self, index: int, from_offset: int) -> None:
+    def _loaded(self, index: int) -> Segment:
         segment = self.opened.segments[index]
         if not segment.is_loaded:
             load_sealed(segment, self.opened.segments[index + 1].base_offset, self.config)
-        self.recovered.damage += segment.damage
-        for batch in segment.scan(0, segment.size):
-            if batch.base_offset >= from_offset and batch.producer_id >= 0:
-                position, batch.position = batch.position, 0
-                data = segment.file.read_at(position, batch.size) if batch.is_control else b""
-                self.opened.producers.apply(data, batch)
+            self.recovered.damage += segment.damage
+        return segment
 
     def _walk(self, index: int) -> bool:
         """Passes 4 and 5 over one segment; False if the log ends in it."""
         segments, opened = self.opened.segments, self.opened
         segment = segments[index]
+        self._save_snapshot(segment.base_offset)
         next_base = segments[index + 1].base_offset if index + 1 < len(segments) else None
         walker = Walker(
             segment,
@@ -305,6 +278,14 @@ class _Recovery:
         goes_on = walker.walk()
         opened.log_end_offset = max(walker.next_offset, opened.log_start_offset)
         return goes_on
+
+    def _save_snapshot(self, offset: int) -> None:
+        if offset > 0 and self.snapshots.read(offset) is None:
+            try:
+                state = self.opened.producers.encode_snapshot()
+                write_file(self.storage, self.snapshots.path(offset), state)
+            except DiskFull:
+                return  # deleting what it stands for will see to it
 
     def _cut(self, end: int, snapshots: Sequence[int]) -> None:
         """Pass 6: remove what lies behind the log's end, and give the segments that stay their state."""
@@ -358,6 +339,10 @@ class _Recovery:
                     file.sync()
             segment.file.open_file()
             segment.file.sync()
+            snapshot = self.storage.open(self.snapshots.path(segment.base_offset))
+            if self.storage.exists(snapshot.path):
+                snapshot.open_file()
+                snapshot.sync()
         if self.opened.segments:
             self.storage.sync_directory(self.directory)
             self.storage.sync_directory(self.directory.rpartition("/")[0])

@@ -2,6 +2,7 @@
 
 Only whole segments below the high watermark go, oldest first, in this order:
 
+    0  the producers' state at the first segment that stays is made durable: it cannot be replayed any more
     1  the new log start offset is saved durably (`log-start-offset-checkpoint`)
     2  it takes effect: nobody is given anything below it any more
     3  the files are renamed to `.deleted`, and the caller unlinks them later (`delete_due_files`)
@@ -19,6 +20,7 @@ from protocol.errors import ApiError, ErrorCode
 from wal.errors import DiskFull
 from wal.recovery import give_up_segment
 from wal.segment import Segment
+from wal.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from wal.log import Log
@@ -34,6 +36,8 @@ def enforce_retention(log: Log, now_ms: int) -> int:
             log.roll(now_ms)
     if count == 0:
         return 0
+    snapshots = Snapshots(log.storage, log.directory, log.config, now_ms)
+    snapshots.ensure(log.bases, count, log.loaded)
     deletable = log.segments[:count]
     start_is_saved = _move_start(log, log.bases[count])
     log.segments, log.bases = log.segments[count:], log.bases[count:]

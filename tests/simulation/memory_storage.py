@@ -18,7 +18,7 @@ from typing import NoReturn
 from wal.errors import DirectoryLocked, DiskFull, StorageFailed, SyncFailed
 from wal.storage import Buffer
 
-PAGE_BYTES = 4096
+PAGE_BYTES = (64, 512, 4096)  # small ones tear small files, too
 
 
 class Crashed(BaseException):
@@ -54,6 +54,7 @@ class Inode:
     def after_crash(self, chance: random.Random) -> Inode:
         """What a crash leaves of it."""
         keep = chance.choice((0.0, 0.3, 0.7, 1.0))
+        page_bytes = chance.choice(PAGE_BYTES)
         image = bytearray(self.durable)
         for kind, position, data in self.pending:
             if kind == "resize":
@@ -61,7 +62,7 @@ class Inode:
                     del image[position:]
                     image.extend(bytes(position - len(image)))
                 continue
-            for start, page in _pages(position, data):
+            for start, page in _pages(position, data, page_bytes):
                 if chance.random() < keep:
                     if chance.random() < 0.2:
                         page = page[: chance.randrange(len(page) + 1)]
@@ -70,12 +71,12 @@ class Inode:
         return Inode(bytes(image))
 
 
-def _pages(position: int, data: bytes) -> list[tuple[int, bytes]]:
+def _pages(position: int, data: bytes, page_bytes: int) -> list[tuple[int, bytes]]:
     """A write cut at page boundaries."""
     pages = []
     at = 0
     while at < len(data):
-        length = min(len(data) - at, PAGE_BYTES - (position + at) % PAGE_BYTES)
+        length = min(len(data) - at, page_bytes - (position + at) % page_bytes)
         pages.append((position + at, data[at : at + length]))
         at += length
     return pages
@@ -257,9 +258,15 @@ class MemoryStorage:
         return size(self.tree)
 
     def crash(self, chance: random.Random) -> MemoryStorage:
-        """The disk as the next start finds it."""
-        after = MemoryStorage(self.root, chance)
+        """The disk as it is found after the machine stopped."""
+        after = self.kill(chance)
         after.tree = self.tree.after_crash(chance)
+        return after
+
+    def kill(self, chance: random.Random) -> MemoryStorage:
+        """The disk as it is found after only the process ended: all that was written, still not synced."""
+        after = MemoryStorage(self.root, chance)
+        after.tree = self.tree
         after.capacity, after.now_ms = self.capacity, self.now_ms
         after.can_sync_everything = chance.random() < 0.5
         return after

@@ -44,6 +44,7 @@ class Sent:
     base_sequence: int
     values: list[bytes]
     base_offset: int = -1  # as told by the log in this life; -1: not written yet
+    written_at: int = -1  # in any life
 
 
 @dataclass
@@ -128,10 +129,9 @@ class World:
         except (Crashed, StorageFailed) as end:
             if isinstance(end, DiskFull) and self.storage.capacity is None:
                 raise
-            if isinstance(end, StorageFailed) and self.storage.fail_sync_at is None:
-                if not isinstance(end, DiskFull):
-                    raise
-        self.storage = self.storage.crash(self.chance)
+            if type(end) is StorageFailed and self.storage.fail_sync_at is None:
+                raise
+        self.end_of_life()
         if self.chance.random() < 0.8:
             self.storage.capacity = None
 
@@ -160,7 +160,11 @@ class World:
     def stop(self) -> None:
         """Stop cleanly; the folder is as it is, and whatever is not synced is lost all the same."""
         self.folder.close()
-        self.storage = self.storage.crash(self.chance)
+        self.end_of_life()
+
+    def end_of_life(self) -> None:
+        end = self.storage.crash if self.chance.random() < 0.6 else self.storage.kill
+        self.storage = end(self.chance)
 
     def _round_complete(self, durables: list[Durable]) -> None:
         for durable in durables:
@@ -230,10 +234,15 @@ class World:
         except DiskFull:
             return False
         except ApiError as error:
+            if -1 < sent.written_at < log.log_start_offset:
+                # It was written, the answer was lost, and retention has deleted it since, with what there was
+                # to recognise it by. An error is the right answer, and a client gives up.
+                producer.in_flight.remove(sent)
+                return True
             raise Broken(f"{producer}: {error}") from error
         if appended.duplicate and sent.base_offset not in (-1, appended.base_offset):
             raise Broken(f"{sent} is a duplicate of what is at {appended.base_offset}")
-        sent.base_offset = appended.base_offset
+        sent.base_offset = sent.written_at = appended.base_offset
         # A duplicate may be durable already: nothing moves that would acknowledge it.
         self._acknowledge(producer)
         return True
