@@ -38,6 +38,14 @@ SOURCES: Final = {
     8: "group",
 }
 
+# A partition whose leader is new, moves or restarts.
+_MOVING: Final = (
+    ErrorCode.NOT_LEADER_OR_FOLLOWER,
+    ErrorCode.LEADER_NOT_AVAILABLE,
+    ErrorCode.REPLICA_NOT_AVAILABLE,
+    ErrorCode.OFFSET_NOT_AVAILABLE,
+)
+
 SET: Final = 0
 DELETE: Final = 1
 
@@ -65,16 +73,18 @@ def list_offsets(
     """Return {partition: offset}: the first record at or after `timestamp` (ms), LATEST or EARLIEST; -1 if
     there is none.
     """
+    wanted = dict.fromkeys(partitions, timestamp)
+    return client.retrying(lambda: _ask_offsets(client, topic, wanted, isolation), _MOVING)
+
+
+def _ask_offsets(client: Client, topic: str, timestamps: Mapping[int, int], isolation: int) -> dict[int, int]:
     from protocol.messages.list_offsets import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
 
     found: dict[int, int] = {}
-    for node_id, wanted in client.by_leader(topic, dict.fromkeys(partitions, timestamp)).items():
+    for node_id, wanted in client.by_leader(topic, timestamps).items():
         connection = client.broker(node_id)
         version = connection.version(ApiKey.LIST_OFFSETS)
-        asked = [ListOffsetsPartition(partition_index=index, timestamp=timestamp) for index in wanted]
-        if version == 0:
-            for entry in asked:
-                entry.max_num_offsets = 1
+        asked = [ListOffsetsPartition(partition_index=index, timestamp=at) for index, at in wanted.items()]
         request = ListOffsetsRequest(replica_id=-1, topics=[ListOffsetsTopic(name=topic, partitions=asked)])
         if version >= 2:
             request.isolation_level = isolation
@@ -240,12 +250,13 @@ def init_producer_id(client: Client) -> tuple[int, int]:
     from protocol.messages.init_producer_id import InitProducerIdRequest
 
     request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
-    while True:
+
+    def ask() -> tuple[int, int]:
         response = client.request(ApiKey.INIT_PRODUCER_ID, request)
-        if response.error_code != ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
-            break
-    check(response.error_code, "InitProducerId")
-    return response.producer_id, response.producer_epoch
+        check(response.error_code, "InitProducerId")
+        return response.producer_id, response.producer_epoch
+
+    return client.retrying(ask)
 
 
 def is_missing_topic(error: BrokerError) -> bool:

@@ -8,7 +8,7 @@ are routed by metadata.
 import socket
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any, TypeAlias, TypeVar
 
@@ -393,6 +393,22 @@ class Client:
             leader_id = find_partition(self.topic(topic), partition).leader_id
             grouped.setdefault(leader_id, {})[partition] = value
         return grouped
+
+    def retrying(self, ask: Callable[[], Value], patience: Container[int] = ()) -> Value:
+        """Call `ask` until it raises no error of `patience` (default: those that Kafka calls retriable).
+
+        What a broker just did may not have reached the one that is asked; after `timeout_s` the error stands.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            try:
+                return ask()
+            except BrokerError as error:
+                is_passing = error.code in patience if patience else error.code.retriable
+                if not is_passing or time.monotonic() > deadline:
+                    raise
+            time.sleep(_RETRY_PAUSE_S)
+            self.topics.clear()
 
     def request(self, api_key: ApiKey, message: Any, version: int | None = None) -> Any:
         """Send a request that any broker may answer."""
