@@ -297,6 +297,8 @@ class Log:
             except DiskFull:
                 segment.close()
                 self.storage.unlink(segment.path(LOG_SUFFIX))
+                # Were the name to come back, it would claim the offsets that the old segment takes next.
+                self.flusher.mark_directory(self.directory)
                 raise
             for file in old.index_files():
                 self.flusher.mark_file(file)

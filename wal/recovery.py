@@ -94,7 +94,8 @@ def open_log(
     opened = Opened(log_start_offset)
     names = storage.list(directory)
     bases = _sweep_and_list(storage, directory, names, opened, now_ms)
-    opened.directory_is_complete = PARTITION_METADATA in names
+    # After a crash of the process what is there may still not be durable, the folder's own name included.
+    opened.directory_is_complete = is_clean and PARTITION_METADATA in names
     opened.segments = [Segment(storage, directory, base) for base in bases]
     snapshots = snapshot_offsets(names)
     if not bases and recovery_point <= log_start_offset:
@@ -344,6 +345,10 @@ class _Recovery:
                 snapshot.open_file()
                 snapshot.sync()
         if self.opened.segments:
+            epochs = self.storage.open(f"{self.directory}/{LEADER_EPOCH_CHECKPOINT}")
+            if self.storage.exists(epochs.path):
+                epochs.open_file()
+                epochs.sync()
             self.storage.sync_directory(self.directory)
             self.storage.sync_directory(self.directory.rpartition("/")[0])
 
