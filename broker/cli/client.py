@@ -79,7 +79,7 @@ class Connection:
         self.socket = _connect(address, timeout_s)
         try:
             self.api_versions = self._negotiate()
-        except BaseException:
+        except CommandFailed:
             self.socket.close()
             raise
 
