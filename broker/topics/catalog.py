@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from broker.request import Deferred
 from broker.topics.checkpoint import Checkpoint, UnusableCheckpoint
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from wal.data_folder import DataFolder
 
 __all__ = ["Catalog", "Topic"]
+
+T = TypeVar("T")
 
 log = logging.getLogger("floe.catalog")
 
@@ -182,6 +184,12 @@ class Catalog:
         deferred: Deferred[list[Result]] = Deferred()
         self._queue.append((command, deferred))
         self._advance()
+        return deferred
+
+    def answer(self, command: Command, respond: Callable[[list[Result]], T]) -> Deferred[T]:
+        """Take a command; what `respond` makes of its results."""
+        deferred: Deferred[T] = Deferred()
+        self.submit(command).then(lambda results: deferred.resolve(respond(results)))
         return deferred
 
     def on_durable(self, durable_offset: int) -> None:

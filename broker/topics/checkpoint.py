@@ -26,6 +26,7 @@ from typing import Any, Final
 import plyvel
 
 from broker.topics.state import TOPIC, State
+from protocol.errors import StorageFailed
 from protocol.messages.internal.cluster_records import (
     FeatureLevelRecord,
     ProducerIdsRecord,
