@@ -33,7 +33,7 @@ PARTITIONS_PER_TURN: Final = 50
 
 async def handle(broker: Broker, request: Request) -> DescribeLogDirsResponse:
     message: DescribeLogDirsRequest = request.message
-    result = DescribeLogDirsResult(log_dir=os.path.abspath(broker.config.data_dir))
+    result = _folder(broker)
     wanted: Iterable[tuple[str, Iterable[int] | None]]
     if message.topics is None:
         wanted = [(name, None) for name in broker.catalog.topics]
@@ -41,8 +41,6 @@ async def handle(broker: Broker, request: Request) -> DescribeLogDirsResponse:
         wanted = [(topic.topic, topic.partitions) for topic in message.topics]
     measured = 0
     try:
-        disk = os.statvfs(broker.config.data_dir)
-        result.total_bytes, result.usable_bytes = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
         for name, indexes in wanted:
             described = DescribeLogDirsTopic(name=name)
             for index in indexes if indexes is not None else range(_partition_count(broker, name)):
@@ -62,9 +60,18 @@ async def handle(broker: Broker, request: Request) -> DescribeLogDirsResponse:
     except StorageFailed as failure:
         broker.storage_failed(failure)
         result.error_code = ErrorCode.KAFKA_STORAGE_ERROR
+    return DescribeLogDirsResponse(results=[result])
+
+
+def _folder(broker: Broker) -> DescribeLogDirsResult:
+    result = DescribeLogDirsResult(log_dir=os.path.abspath(broker.config.data_dir))
+    try:
+        disk = os.statvfs(broker.config.data_dir)
     except OSError:
         result.error_code = ErrorCode.KAFKA_STORAGE_ERROR
-    return DescribeLogDirsResponse(results=[result])
+    else:
+        result.total_bytes, result.usable_bytes = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+    return result
 
 
 def _partition_count(broker: Broker, name: str) -> int:
