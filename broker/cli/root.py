@@ -4,6 +4,7 @@
 one-line help of every command: `floe --help` imports none of them.
 """
 
+import os
 import sys
 from importlib import import_module, metadata
 from typing import Any, cast
@@ -52,6 +53,10 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except CommandFailed as failure:
             raise click.ClickException(str(failure)) from failure
+        except BrokenPipeError:
+            # The reader (head, less) has seen enough. What Python flushes at exit goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(EXIT_OK)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list from the table, importing nothing."""
@@ -96,8 +101,3 @@ def run() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python would complain once more when it flushes stdout
-        # at exit.
-        sys.stdout = None
-        sys.exit(EXIT_OK)

@@ -1,6 +1,8 @@
 """The commands against a real Floe process."""
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from protocol import records
 from protocol.api import ApiKey
 from protocol.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from protocol.records import Record
-from tests.floe_process import FloeProcess
+from tests.floe_process import FLOE, FloeProcess
 
 
 class Cli:
@@ -264,3 +266,48 @@ def test_the_folder_of_a_stopped_broker_verifies(start_floe: object, tmp_path: P
     assert result.exit_code == 0, result.output
     (row,) = [line for line in result.output.splitlines() if line.startswith("offline-0")]
     assert row.split()[2:5] == ["0-3", "2", "4"]
+
+
+def test_following_prints_at_once_and_ctrl_c_ends_it_without_a_traceback(cli: Cli, tmp_path: Path) -> None:
+    topic = _topic(cli, "followed")
+    command = [str(FLOE), "consume", topic, "--bootstrap-server", cli.process.bootstrap]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        cli.produce(tmp_path, b"first\n", topic)
+        assert process.stdout.readline() == b"first\n"
+        cli.produce(tmp_path, b"second\n", topic)
+        assert process.stdout.readline() == b"second\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(cli: Cli, tmp_path: Path) -> None:
+    topic = _topic(cli, "plenty")
+    cli.produce(tmp_path, b"line\n" * 50_000, topic)
+    command = [str(FLOE), "consume", topic, "--bootstrap-server", cli.process.bootstrap]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.wait(30) == 0
+        assert process.stderr.read() == b""
+
+
+def test_stdin_is_sent_when_it_pauses(cli: Cli) -> None:
+    topic = _topic(cli, "typed")
+    command = [str(FLOE), "produce", topic, "--linger", "0", "--bootstrap-server", cli.process.bootstrap]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.write(b"typed\n")
+        process.stdin.flush()
+        assert cli.ok("consume", topic, "-n", "1") == "typed\n"
+        process.stdin.close()
+        assert process.wait(30) == 0
+        assert b"Sent 1 records" in process.stderr.read()
+
+
+def test_serve_refuses_what_it_does_not_know() -> None:
+    for arguments in (["--set", "no.such.setting=1"], ["--set", "log.retention.ms=soon"], ["--set", "x"]):
+        result = CliRunner().invoke(floe, ["serve", *arguments])
+        assert result.exit_code == 2, result.output
