@@ -15,6 +15,9 @@ from protocol.records import (
 
 MAX_TIMESTAMP: Final = 2**63 - 1
 
+MAX_RECORD_ERRORS: Final = 100
+"""Enough to see what is wrong; a batch of nothing but refused records must not become as many objects."""
+
 
 def header_refusal(batch: RecordBatch) -> str | None:
     """Why a client's batch is refused as INVALID_RECORD by its header alone; None if it is not."""
@@ -72,7 +75,7 @@ def record_errors(
     """The records that are refused: keyless ones on a compacted topic, offsets that are not 0..n-1,
     timestamps out of bounds (CreateTime only; -1, no timestamp, is let through).
 
-    Raises CorruptBatch where the records cannot even be walked.
+    The first MAX_RECORD_ERRORS of them. Raises CorruptBatch where the records cannot even be walked.
     """
     errors: list[RecordError] = []
     earliest = NO_TIMESTAMP if min_timestamp is None else min_timestamp
@@ -88,4 +91,6 @@ def record_errors(
         elif check_time and timestamp != NO_TIMESTAMP and not earliest <= timestamp <= latest:
             message = f"Timestamp {timestamp} is outside [{earliest}, {latest}]"
             errors.append(RecordError(index, message, is_timestamp=True))
+        if len(errors) >= MAX_RECORD_ERRORS:
+            break
     return errors

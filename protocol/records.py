@@ -70,6 +70,10 @@ ABORT_MARKER: Final = 0
 COMMIT_MARKER: Final = 1
 
 
+MAX_SCANNED_RECORDS: Final = 1_000_000
+"""Of one batch. A few kilobytes can hold ten million, at a microsecond each, while all other connections wait."""
+
+
 class CorruptBatch(ValueError):
     """The bytes are not what the format says; the message names what and where."""
 
@@ -397,6 +401,8 @@ def iterate(buffer: Buffer, batch: RecordBatch, max_decompressed_bytes: int) -> 
 def scan(data: bytes, record_count: int) -> Iterator[tuple[int, int, bool]]:
     """(offset_delta, timestamp_delta, has_key) of each decompressed record; the rest is skipped unchecked."""
     position, end = 0, len(data)
+    if record_count > MAX_SCANNED_RECORDS:
+        raise TooLarge(f"of {record_count} records no more than {MAX_SCANNED_RECORDS} are looked at")
     try:
         for _ in range(record_count):
             length, position = _varint(data, position)

@@ -11,7 +11,7 @@ from wal.segment import LOCATE_CHUNK_BYTES, Segment
 if TYPE_CHECKING:
     from wal.log import Log
 
-MAX_DECOMPRESSED_BYTES: Final = 256 << 20
+MAX_DECOMPRESSED_BYTES: Final = 64 << 20
 """Limit for the one batch that has to be looked into."""
 
 LATEST: Final = -1

@@ -106,7 +106,12 @@ class Partition:
                 ErrorCode.INVALID_RECORD, f"{self}: {len(batches)} batches where exactly one is allowed"
             )
         if config.looks_inside:
-            records, batches = self._rewrite(records, batches, config)
+            try:
+                records, batches = self._rewrite(records, batches, config)
+            except (
+                CorruptBatch
+            ) as error:  # the CRC was right: this is what the producer made, not what became of it
+                raise ApiError(ErrorCode.INVALID_RECORD, f"{self}: {error}") from error
         return self.log.append(records, batches, now_ms)
 
     def _validate(

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from broker.topics.partition import Partition
     from wal.log import FileSlice
 
-MAX_DECOMPRESSED_BYTES: Final = 256 << 20
-"""The most one batch may decompress to when the broker looks inside: sixteen times the largest sensible batch."""
+MAX_DECOMPRESSED_BYTES: Final = 64 << 20
+"""The most one batch may decompress to when the broker looks inside: sixty times the default max.message.bytes. It is
+done on the loop, so it also limits how long the others wait: a quarter of a second."""
 
 _NEWEST_MAGIC_0_FETCH_VERSION: Final = 1
 
@@ -59,7 +60,14 @@ def rewrite(
         block = records_bytes(records, batch, MAX_DECOMPRESSED_BYTES)
         batch.attributes = batch.attributes & ~0x07 | config.codec
         level = config.compression_level if config.codec != Codec.NONE else None
-        out += assemble(batch, block, level)
+        rewritten = assemble(batch, block, level)
+        if len(rewritten) > config.max_message_bytes:
+            raise ApiError(
+                ErrorCode.MESSAGE_TOO_LARGE,
+                f"{partition}: a batch of {len(rewritten)} bytes as {config.compression_type}, max.message.bytes is "
+                f"{config.max_message_bytes}",
+            )
+        out += rewritten
     view = memoryview(out)
     return view, parse_batches(view)
 
