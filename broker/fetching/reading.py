@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.fetch import AbortedTransaction, EpochEndOffset, LeaderIdAndEpoch, PartitionData
+from protocol.records import CorruptBatch
 
 if TYPE_CHECKING:
     from broker.fetching.sessions import FetchedPartition
     from broker.runtime import Broker
     from broker.topics.partition import Partition
 
+log = logging.getLogger("floe.fetch")
+
 READ_COMMITTED: Final = 1
 _ZSTD_FETCH_VERSION: Final = 10  # KIP-110
+_CURRENT_LEADER_VERSION: Final = 12  # KIP-595
 _NEWEST_OLD_FORMAT_VERSION: Final = 3  # Fetch v0-1 speak magic 0, v2-3 magic 1
 
 
@@ -68,10 +73,14 @@ def read_partition(
         check_leader_epoch(partition, wanted.current_leader_epoch)
         return _read(partition, wanted, terms, max_bytes, min_one_batch)
     except ApiError as error:
-        return Read(_failed(broker, partition, index, error.code), 0, None)
+        return Read(_failed(broker, partition, index, error.code, terms.version), 0, None)
+    except CorruptBatch as error:
+        # Its CRC was right when it came: what is inside was the producer's, and only conversion looks there.
+        log.warning("%s from offset %d: %s", partition, wanted.fetch_offset, error)
+        return Read(_failed(broker, partition, index, ErrorCode.CORRUPT_MESSAGE, terms.version), 0, None)
     except StorageFailed as error:
         broker.storage_failed(error)
-        return Read(_failed(broker, partition, index, ErrorCode.KAFKA_STORAGE_ERROR), 0, None)
+        return Read(_failed(broker, partition, index, ErrorCode.KAFKA_STORAGE_ERROR, terms.version), 0, None)
 
 
 def _read(
@@ -114,7 +123,9 @@ def _read(
     return Read(data, piece.length, partition)
 
 
-def _failed(broker: Broker, partition: Partition | None, index: int, code: ErrorCode) -> PartitionData:
+def _failed(
+    broker: Broker, partition: Partition | None, index: int, code: ErrorCode, version: int
+) -> PartitionData:
     data = PartitionData(
         partition_index=index,
         error_code=code,
@@ -124,6 +135,8 @@ def _failed(broker: Broker, partition: Partition | None, index: int, code: Error
         aborted_transactions=None,
         records=b"",
     )
-    if partition is not None and code in (ErrorCode.FENCED_LEADER_EPOCH, ErrorCode.UNKNOWN_LEADER_EPOCH):
+    if partition is None or version < _CURRENT_LEADER_VERSION:
+        return data
+    if code in (ErrorCode.FENCED_LEADER_EPOCH, ErrorCode.UNKNOWN_LEADER_EPOCH):
         data.current_leader = LeaderIdAndEpoch(leader_id=broker.node_id, leader_epoch=partition.leader_epoch)
     return data

@@ -24,6 +24,7 @@ from protocol.messages.list_offsets import (
     ListOffsetsResponse,
     ListOffsetsTopicResponse,
 )
+from protocol.records import CorruptBatch
 
 if TYPE_CHECKING:
     from broker.request import Request
@@ -78,6 +79,8 @@ def _list(
         found = _find(partition, asked.timestamp, committed, version)
     except ApiError as error:
         return _failed(index, error.code)
+    except CorruptBatch:
+        return _failed(index, ErrorCode.CORRUPT_MESSAGE)  # what is inside a batch is its producer's word
     except StorageFailed as error:
         broker.storage_failed(error)
         return _failed(index, ErrorCode.KAFKA_STORAGE_ERROR)

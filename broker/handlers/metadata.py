@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from broker.topics.catalog import Topic
 
 _NULL_MEANS_ALL_VERSION: Final = 1
+_IDS_VERSION: Final = 12
 _CLUSTER_OPERATIONS_LAST_VERSION: Final = 10
 
 
@@ -39,10 +40,21 @@ def handle(broker: Broker, request: Request) -> Any:
     if message.topics is None or (request.version < _NULL_MEANS_ALL_VERSION and not message.topics):
         topics = [_describe(broker, topic, message) for topic in broker.catalog.topics.values()]
         return _respond(broker, request, topics)
+    if request.version < _IDS_VERSION and any(
+        t.name is None or t.topic_id != ZERO_UUID for t in message.topics
+    ):
+        # v10 and v11 have the field already, but brokers take no ids there, and the answer cannot be nameless.
+        return _respond(broker, request, [_refused(asked) for asked in message.topics])
     missing = _missing(broker, message)
     if missing:
         return _create_and_respond(broker, request, missing)
     return _respond(broker, request, _look_up(broker, message))
+
+
+def _refused(asked: MetadataRequestTopic) -> MetadataResponseTopic:
+    return MetadataResponseTopic(
+        error_code=ErrorCode.INVALID_REQUEST, name=asked.name or "", topic_id=asked.topic_id
+    )
 
 
 def _missing(broker: Broker, message: MetadataRequest) -> list[str]:
