@@ -39,6 +39,20 @@ def replace_file(storage: Storage, directory: str, name: str, data: bytes) -> No
     storage.sync_directory(directory)
 
 
+def put_file(storage: Storage, directory: str, name: str, data: bytes) -> File:
+    """Have `name` hold `data`; the file to be synced, which may wait. Raises DiskFull, StorageFailed.
+
+    Content that may be durable already is never endangered: it is left alone or replaced durably.
+    """
+    path = f"{directory}/{name}"
+    known = read_file(storage, path)
+    if known is None:
+        return write_file(storage, path, data)
+    if known != data:
+        replace_file(storage, directory, name, data)
+    return storage.open(path)
+
+
 def write_file(storage: Storage, path: str, data: bytes) -> File:
     """Write a small file whole, unsynced. A refused write leaves no part of it behind."""
     file = storage.open(path, create=True)

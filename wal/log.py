@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from protocol.errors import ApiError, ErrorCode
 from protocol.records import RecordBatch, place
 from wal import lookup, recovery, retention
-from wal.checkpoint import replace_file, write_file
+from wal.checkpoint import put_file
 from wal.errors import Damage, DiskFull, StorageFailed
 from wal.flusher import Durable, Flusher
 from wal.layout import (
@@ -30,11 +30,11 @@ from wal.layout import (
     SNAPSHOT_SUFFIX,
     format_partition_metadata,
     parse_base_offset,
-    segment_path,
 )
 from wal.producer_state import AppendedBatch, ProducerEntry
 from wal.retries import remember_batches
 from wal.segment import Segment
+from wal.snapshots import Snapshots
 from wal.storage import OpenFile, Storage
 from wal.txn_index import AbortedTransaction, collect
 from wal.walk import Recovered
@@ -320,20 +320,15 @@ class Log:
         self.storage.make_directory(self.directory)
         self.flusher.mark_directory(parent)
         if self.topic_id is not None:
-            path = f"{self.directory}/{PARTITION_METADATA}"
-            self.flusher.mark_file(write_file(self.storage, path, format_partition_metadata(self.topic_id)))
+            metadata = format_partition_metadata(self.topic_id)
+            self.flusher.mark_file(put_file(self.storage, self.directory, PARTITION_METADATA, metadata))
         self.flusher.mark_directory(self.directory)
         self._directory_is_complete = True
 
     def _note_leader_epoch(self, start_offset: int) -> None:
-        is_first = not self.epochs.entries
-        if not self.epochs.assign(self.leader_epoch, start_offset):
-            return
-        if is_first:  # nothing to lose yet: the flusher's round makes it durable
-            path = f"{self.directory}/{LEADER_EPOCH_CHECKPOINT}"
-            self.flusher.mark_file(write_file(self.storage, path, self.epochs.encode()))
-        else:
-            replace_file(self.storage, self.directory, LEADER_EPOCH_CHECKPOINT, self.epochs.encode())
+        if self.epochs.assign(self.leader_epoch, start_offset):
+            data = self.epochs.encode()
+            self.flusher.mark_file(put_file(self.storage, self.directory, LEADER_EPOCH_CHECKPOINT, data))
 
     def begin_leader_epoch(self, leader_epoch: int, now_ms: int) -> None:
         """Mark what is appended from now on with a newer epoch."""
@@ -344,8 +339,8 @@ class Log:
 
     def save_snapshot(self) -> None:
         """Write the producers' state at the log's end, to be synced by the flusher. Raises DiskFull."""
-        path = segment_path(self.directory, self.log_end_offset, SNAPSHOT_SUFFIX)
-        self.flusher.mark_file(write_file(self.storage, path, self.producers.encode_snapshot()))
+        snapshots = Snapshots(self.storage, self.directory, self.config, 0)
+        self.flusher.mark_file(snapshots.write(self.log_end_offset, self.producers))
 
     def advance(self, durable: Durable) -> None:
         """Take in that a segment is synced up to an offset."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from wal.checkpoint import TEMPORARY_SUFFIX, replace_file, write_file
+from wal.checkpoint import TEMPORARY_SUFFIX, replace_file
 from wal.errors import Damage, DiskFull
 from wal.layout import (
     DELETED_SUFFIX,
@@ -283,8 +283,7 @@ class _Recovery:
     def _save_snapshot(self, offset: int) -> None:
         if offset > 0 and self.snapshots.read(offset) is None:
             try:
-                state = self.opened.producers.encode_snapshot()
-                write_file(self.storage, self.snapshots.path(offset), state)
+                self.snapshots.write(offset, self.opened.producers)
             except DiskFull:
                 return  # deleting what it stands for will see to it
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from wal.checkpoint import write_file
+from wal.checkpoint import put_file
 from wal.layout import SNAPSHOT_SUFFIX, parse_base_offset, segment_path
 from wal.producer_state import CorruptSnapshot, ProducerState
 from wal.segment import Segment
-from wal.storage import Storage, read_file
+from wal.storage import File, Storage, read_file
 
 if TYPE_CHECKING:
     from wal.log import LogConfig
@@ -50,6 +50,11 @@ class Snapshots:
         except CorruptSnapshot:
             return None
 
+    def write(self, offset: int, state: ProducerState) -> File:
+        """Write the state at `offset`; the file to be synced. Raises DiskFull."""
+        name = self.path(offset).rpartition("/")[2]
+        return put_file(self._storage, self._directory, name, state.encode_snapshot())
+
     def state_before(self, bases: list[int], index: int, loaded: Callable[[int], Segment]) -> ProducerState:
         """The producers' state at the start of segment `index`: the newest sound snapshot, and what follows it."""
         start = bases[index]
@@ -68,9 +73,7 @@ class Snapshots:
         """See to it that there is a sound, durable snapshot at the start of segment `index`."""
         offset = bases[index]
         if self.read(offset) is None:
-            write_file(
-                self._storage, self.path(offset), self.state_before(bases, index, loaded).encode_snapshot()
-            )
+            self.write(offset, self.state_before(bases, index, loaded))
         file = self._storage.open(self.path(offset))
         file.open_file()
         file.sync()
