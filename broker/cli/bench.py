@@ -23,7 +23,15 @@ def _common(command: Command) -> Command:
     for decorate in (
         output_option,
         bootstrap_option,
-        click.option("--duration", "duration_s", type=float, default=5.0, show_default=True, help="Seconds."),
+        click.option(
+            "--duration",
+            "duration_s",
+            type=float,
+            default=5.0,
+            metavar="SECONDS",
+            show_default=True,
+            help="How long to measure.",
+        ),
         click.option(
             "--warm-up",
             "warm_up_s",
@@ -32,7 +40,9 @@ def _common(command: Command) -> Command:
             show_default=True,
             help="Seconds before, not counted.",
         ),
-        click.option("--topic", default=DEFAULT_TOPIC, show_default=True, help="Made if it does not exist."),
+        click.option(
+            "--topic", default=DEFAULT_TOPIC, show_default=True, help="The topic, made if it does not exist."
+        ),
     ):
         command = decorate(command)
     return command
@@ -49,10 +59,21 @@ def bench() -> None:
 @bench.command()
 @_common
 @click.option(
-    "--partitions", type=click.IntRange(min=1), default=1, show_default=True, help="If the topic is made."
+    "--partitions",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Of the topic, if it is made.",
 )
 @click.option(
-    "--record-size", "record_bytes", type=size_bytes, default="100", show_default=True, help="Of a value."
+    "--record-size",
+    "record_bytes",
+    type=size_bytes,
+    default="100",
+    show_default=True,
+    metavar="SIZE",
+    help="Bytes of a value.",
 )
 @click.option(
     "--batch",
@@ -60,11 +81,24 @@ def bench() -> None:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
+    metavar="N",
     help="Records a request.",
 )
-@click.option("--connections", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
-    "--in-flight", type=click.IntRange(min=1), default=5, show_default=True, help="Requests a connection."
+    "--connections",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Connections.",
+)
+@click.option(
+    "--in-flight",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Requests in flight on each connection.",
 )
 @click.option("--acks", type=click.Choice(list(_ACKS)), default="all", show_default=True)
 @click.option("-z", "--compression", type=click.Choice(list(_CODECS)), default="none", show_default=True)
@@ -111,8 +145,22 @@ def produce(
 
 @bench.command()
 @_common
-@click.option("--max-bytes", type=size_bytes, default="1MiB", show_default=True, help="Asked for at once.")
-@click.option("--connections", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--max-bytes",
+    type=size_bytes,
+    default="1MiB",
+    show_default=True,
+    metavar="SIZE",
+    help="Asked for in one request.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Connections.",
+)
 def consume(
     topic: str,
     duration_s: float,
@@ -137,10 +185,21 @@ def consume(
 @bench.command()
 @_common
 @click.option(
-    "--rate", type=click.FloatRange(min=0.1), default=1000.0, show_default=True, help="Requests a second."
+    "--rate",
+    type=click.FloatRange(min=0.1),
+    default=1000.0,
+    show_default=True,
+    metavar="N",
+    help="Requests a second.",
 )
 @click.option(
-    "--record-size", "record_bytes", type=size_bytes, default="100", show_default=True, help="Of a value."
+    "--record-size",
+    "record_bytes",
+    type=size_bytes,
+    default="100",
+    show_default=True,
+    metavar="SIZE",
+    help="Bytes of a value.",
 )
 @click.option(
     "--batch",
@@ -148,10 +207,16 @@ def consume(
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
+    metavar="N",
     help="Records a request.",
 )
 @click.option(
-    "--in-flight", type=click.IntRange(min=1), default=100, show_default=True, help="Requests at once."
+    "--in-flight",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Requests in flight at most.",
 )
 @click.option("--acks", type=click.Choice(["all", "1"]), default="all", show_default=True)
 def latency(

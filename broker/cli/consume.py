@@ -16,7 +16,7 @@ from broker.cli.output import Progress
 from broker.cli.record_format import compile_format, record_json
 from protocol.records import Record
 
-_ISOLATION = {"uncommitted": admin.READ_UNCOMMITTED, "committed": admin.READ_COMMITTED}
+_ISOLATION = {"read_uncommitted": admin.READ_UNCOMMITTED, "read_committed": admin.READ_COMMITTED}
 _FLUSH_BYTES = 1 << 16
 
 Formatter = Callable[[str, int, Record], bytes]
@@ -50,9 +50,15 @@ def _start(text: str) -> int | str:
     help="earliest, latest, an offset, -N (the last N of each partition), @MS or an ISO date-time.",
 )
 @click.option(
-    "-p", "--partition", "only", type=click.IntRange(min=0), multiple=True, help="Read only this partition."
+    "-p",
+    "--partition",
+    "only",
+    type=click.IntRange(min=0),
+    metavar="N",
+    multiple=True,
+    help="Read only this partition. May be repeated.",
 )
-@click.option("-n", "--count", type=click.IntRange(min=0), help="Stop after so many records.")
+@click.option("-n", "--count", type=click.IntRange(min=0), metavar="N", help="Stop after so many records.")
 @click.option("-e", "--until-end", is_flag=True, help="Stop at the end the topic had at the start.")
 @click.option(
     "-f",
@@ -68,9 +74,9 @@ def _start(text: str) -> int | str:
 @click.option(
     "--isolation",
     type=click.Choice(list(_ISOLATION)),
-    default="uncommitted",
+    default="read_uncommitted",
     show_default=True,
-    help="committed leaves out open and aborted transactions.",
+    help="read_committed leaves out open and aborted transactions.",
 )
 @click.option(
     "-o",
@@ -78,7 +84,7 @@ def _start(text: str) -> int | str:
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="One object a line.",
+    help="json: one object a line.",
 )
 @bootstrap_option
 def consume(

@@ -75,9 +75,10 @@ def bootstrap_option(command: Command) -> Command:
         "--timeout",
         "timeout_s",
         type=click.FloatRange(min=0.001),
+        metavar="SECONDS",
         default=DEFAULT_TIMEOUT_S,
         show_default=True,
-        help="Seconds to wait for a connection or an answer.",
+        help="How long to wait for a connection or an answer.",
     )(command)
     return click.option(
         "-b",

@@ -21,7 +21,11 @@ _CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 @click.command()
 @click.argument("topic")
 @click.option(
-    "-f", "--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Not stdin."
+    "-f",
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Read lines from this file instead of stdin.",
 )
 @click.option(
     "-k",
@@ -37,20 +41,50 @@ _CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
     help="What ends the headers (k=v,k=v) that begin a line.",
 )
 @click.option(
-    "-H", "--header", "headers", type=key_value, multiple=True, metavar="KEY=VALUE", help="For each record."
+    "-H",
+    "--header",
+    "headers",
+    type=key_value,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A header for every record. May be repeated.",
 )
 @click.option(
-    "--null", "null_marker", type=escaped, metavar="TEXT", help="A key or value that reads so is null."
+    "--null",
+    "null_marker",
+    type=escaped,
+    metavar="TEXT",
+    help="The text of a key or value that stands for null.",
 )
-@click.option("-p", "--partition", type=click.IntRange(min=0), help="Send everything to this partition.")
 @click.option(
-    "--acks", type=click.Choice(list(_ACKS)), default="all", show_default=True, help="When a write counts."
+    "-p", "--partition", type=click.IntRange(min=0), metavar="N", help="Send everything to this partition."
 )
-@click.option("-z", "--compression", type=click.Choice(list(_CODECS)), default="none", show_default=True)
-@click.option("-t", "--timestamp", type=moment, metavar="MS|ISO", help="Of every record. [default: now]")
+@click.option(
+    "--acks",
+    type=click.Choice(list(_ACKS)),
+    default="all",
+    show_default=True,
+    help="Who must have a batch before it counts as sent: all in-sync replicas, the leader, nobody.",
+)
+@click.option(
+    "-z",
+    "--compression",
+    type=click.Choice(list(_CODECS)),
+    default="none",
+    show_default=True,
+    help="Codec of the batches.",
+)
+@click.option(
+    "-t", "--timestamp", type=moment, metavar="MS|ISO", help="The timestamp of every record. [default: now]"
+)
 @click.option("--idempotent", is_flag=True, help="A retry never doubles a record (needs acks=all).")
 @click.option(
-    "--batch-bytes", type=size_bytes, metavar="SIZE", default="900k", show_default=True, help="Sent at once."
+    "--batch-bytes",
+    type=size_bytes,
+    metavar="SIZE",
+    default="900k",
+    show_default=True,
+    help="Send when so much has come together.",
 )
 @click.option(
     "--linger",

@@ -54,9 +54,18 @@ def _topic_id(topic: MetadataResponseTopic) -> str | None:
 @topics.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option(
-    "-p", "--partitions", type=click.IntRange(min=1), help="Number of partitions. [default: the broker's]"
+    "-p",
+    "--partitions",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of partitions. [default: the broker's]",
 )
-@click.option("--replication-factor", type=click.IntRange(min=1), help="Copies. [default: the broker's]")
+@click.option(
+    "--replication-factor",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Replicas of each partition. [default: the broker's]",
+)
 @click.option(
     "-c", "--config", "configs", type=key_value, multiple=True, metavar="KEY=VALUE", help="A topic setting."
 )
@@ -188,7 +197,11 @@ def _partition_row(partition: dict[str, Any]) -> tuple[object, ...]:
 @topics.command()
 @click.argument("name")
 @click.option(
-    "-p", "--partitions", type=click.IntRange(min=1), help="Raise the number of partitions to this."
+    "-p",
+    "--partitions",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Raise the number of partitions to this.",
 )
 @click.option(
     "-c", "--config", "configs", type=key_value, multiple=True, metavar="KEY=VALUE", help="Set a setting."
