@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tests.bench.brokers import KAFKA_VERSION, BrokerProcess, Floe, Kafka, find_kafka_jars
+from tests.bench.brokers import KAFKA_VERSION, BrokerProcess, Floe, Kafka, find_kafka_jars, sync_microseconds
 from tests.bench.report import Line, make_lines, table, write_json
 from tests.bench.runners import Figures, Session, measure, summary
 from tests.bench.workloads import WORKLOADS, Workload
@@ -48,19 +48,28 @@ def main(
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=RESULTS)).resolve()
     sessions = [Session(broker, duration, warm_up) for broker in _brokers(folder, floe_only)]
     started = time.monotonic()
+    sync_us = [round(sync_microseconds(folder))]
     try:
         for session in sessions:
             session.broker.start()
         results, lines = _run_all(workloads, sessions, runs)
+        sync_us.append(round(sync_microseconds(folder)))
     finally:
         for session in sessions:
             session.broker.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    setup = {"runs": runs, "duration_s": duration, "warm_up_s": warm_up, "kafka": KAFKA_VERSION}
+    setup: dict[str, object] = {
+        "runs": runs,
+        "duration_s": duration,
+        "warm_up_s": warm_up,
+        "kafka": KAFKA_VERSION,
+    }
+    setup |= {"sync_us": sync_us}
     output = output or RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     write_json(output, results, lines, setup)
     click.echo("\n" + table(lines))
-    click.echo(f"\n{time.monotonic() - started:.0f} s; every run: {output}")
+    click.echo(f"\nAn fdatasync took {sync_us[0]} us before and {sync_us[1]} us after the run (median).")
+    click.echo(f"{time.monotonic() - started:.0f} s; every run: {output}")
 
 
 def _brokers(folder: Path, floe_only: bool) -> list[BrokerProcess]:
