@@ -36,6 +36,7 @@ MAX_FRAME_BYTES = 1 << 30  # a peer that is not a Kafka must not make us allocat
 _SIZE = struct.Struct(">i")
 _ERROR_CODE = struct.Struct(">h")
 _RETRY_PAUSE_S = 0.1
+_CREATION_PATIENCE_S = 5.0
 _ERRORS: dict[int, ErrorCode] = {int(error): error for error in ErrorCode}
 
 
@@ -364,15 +365,15 @@ class Client:
         known = self.topics.get(name)
         if known is not None and known.error_code == 0 and not refresh:
             return known
-        deadline = time.monotonic() + self.timeout_s
-        creating = (ErrorCode.LEADER_NOT_AVAILABLE, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        started = time.monotonic()
+        # A broker that does not create topics by itself says the same as one that is about to: wait less for it.
+        patience_s = {ErrorCode.LEADER_NOT_AVAILABLE: self.timeout_s}
+        if allow_auto_topic_creation:
+            patience_s[ErrorCode.UNKNOWN_TOPIC_OR_PARTITION] = min(self.timeout_s, _CREATION_PATIENCE_S)
         while True:
             self.refresh_metadata([name], allow_auto_topic_creation=allow_auto_topic_creation)
             topic = self.topics[name]
-            may_appear = topic.error_code == creating[0] or (
-                allow_auto_topic_creation and topic.error_code in creating
-            )
-            if not may_appear or time.monotonic() > deadline:
+            if time.monotonic() - started >= patience_s.get(_ERRORS.get(topic.error_code, ErrorCode.NONE), 0):
                 break
             time.sleep(_RETRY_PAUSE_S)
         hint = ""

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -255,8 +256,9 @@ def test_bench_prints_a_line_and_json(cli: Cli) -> None:
     assert "delivered" in cli.ok("bench", "latency", *short, "--rate", "50")
 
 
-def test_the_folder_of_a_stopped_broker_verifies(start_floe: object, tmp_path: Path) -> None:
-    assert callable(start_floe)
+def test_the_folder_of_a_stopped_broker_verifies(
+    start_floe: Callable[..., FloeProcess], tmp_path: Path
+) -> None:
     process = start_floe()
     cli = Cli(process)
     for codec in ("none", "lz4"):
@@ -311,3 +313,12 @@ def test_serve_refuses_what_it_does_not_know() -> None:
     for arguments in (["--set", "no.such.setting=1"], ["--set", "log.retention.ms=soon"], ["--set", "x"]):
         result = CliRunner().invoke(floe, ["serve", *arguments])
         assert result.exit_code == 2, result.output
+
+
+def test_a_broker_that_creates_nothing_by_itself(
+    start_floe: Callable[..., FloeProcess], tmp_path: Path
+) -> None:
+    cli = Cli(start_floe(auto_create_topics_enable="false"))
+    result = cli.produce(tmp_path, b"x\n", "absent", "--timeout", "0.2")
+    assert result.exit_code == 1
+    assert "floe topics create absent" in result.output
