@@ -1,0 +1,420 @@
+"""The group coordinator: where decisions meet the log, the clock and the clients.
+
+    request ──► decide ──► records appended ──► events applied ──► … durable … ──► replies
+    timer ────►    (pure)        │                    └ timers set
+                                 └ a write that is refused leaves everything as it was
+
+Events are applied as soon as they are written, so that the next request is decided on a state that has them; what
+leaves this process is held back until all that its partition of `__consumer_offsets` holds is durable. So nobody
+ever sees what a crash could take back. A reply that has to wait for other members is parked under a token.
+
+One timer of the loop stands for all timers of all groups: it is set to the earliest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from broker.coordinator.classic_group import ClassicGroup
+from broker.coordinator.classic_join import Join, decide_join
+from broker.coordinator.classic_members import (
+    Heartbeat,
+    Leave,
+    Sync,
+    decide_heartbeat,
+    decide_leave,
+    decide_loaded,
+    decide_sync,
+    decide_timer,
+)
+from broker.coordinator.classic_rebalance import ClassicLimits, join_refused, sync_refused
+from broker.coordinator.group_records import decode_all, encode, partition_for
+from broker.coordinator.groups import Groups
+from broker.coordinator.offsets import (
+    Commit,
+    Committed,
+    decide_commit,
+    decide_expiry,
+    decide_group_delete,
+    decide_offset_delete,
+    decide_topic_deleted,
+)
+from broker.coordinator.outcome import NEVER, Outcome, Reply, TimerChange, TimerKey, TimerKind
+from broker.coordinator.timers import Timers
+from broker.request import Deferred
+from protocol.errors import ErrorCode, StorageFailed
+from protocol.messages.describe_groups import DescribedGroup
+from protocol.messages.heartbeat import HeartbeatResponse
+from protocol.messages.join_group import JoinGroupResponse
+from protocol.messages.leave_group import LeaveGroupResponse
+from protocol.messages.list_groups import ListedGroup
+from protocol.messages.sync_group import SyncGroupResponse
+
+if TYPE_CHECKING:
+    from broker.config import BrokerConfig
+    from broker.coordinator.offsets_topic import GroupLog
+
+log = logging.getLogger("floe.groups")
+
+TIMERS_PER_TURN: Final = 64
+"""How many timers are seen to before clients get their turn."""
+
+GROUPS_PER_TURN: Final = 200
+"""How many groups are looked at for expired offsets before clients get their turn."""
+
+RETRY_MS: Final = 1000
+"""How long a timer whose records could not be written waits for its next try."""
+
+EXPIRY: Final = TimerKey(TimerKind.EXPIRY, "")
+
+WRITE_REFUSED: Final = ErrorCode.NOT_COORDINATOR
+"""What Kafka says when the disk refuses: look for the coordinator again, and retry."""
+
+
+class Handle(Protocol):
+    """A call to come, as the loop gives it."""
+
+    def cancel(self) -> None: ...
+
+
+class Host(Protocol):
+    """What the coordinator needs of the process."""
+
+    def clock_ms(self) -> int: ...
+
+    def call_later(self, delay_ms: int, callback: Callable[[], None]) -> Handle: ...
+
+    def new_id(self) -> bytes:
+        """Sixteen random bytes."""
+
+    def storage_failed(self, failure: StorageFailed) -> None: ...
+
+
+class GroupSettings(NamedTuple):
+    """What the broker's settings say of groups."""
+
+    classic: ClassicLimits = ClassicLimits()
+    min_session_timeout_ms: int = 6000
+    max_session_timeout_ms: int = 1_800_000
+    max_metadata_length: int = 4096
+    retention_ms: int = 7 * 24 * 3_600_000
+    expiry_interval_ms: int = 600_000
+
+    @classmethod
+    def of(cls, config: BrokerConfig) -> GroupSettings:
+        return cls(
+            ClassicLimits(config["group.initial.rebalance.delay.ms"], config["group.max.size"]),
+            config["group.min.session.timeout.ms"],
+            config["group.max.session.timeout.ms"],
+            config["offset.metadata.max.bytes"],
+            config["offsets.retention.minutes"] * 60_000,
+            config["offsets.retention.check.interval.ms"],
+        )
+
+
+class Parked:
+    """Replies that wait until what they rely on is durable."""
+
+    __slots__ = ("_replies", "_resolve")
+
+    def __init__(self, resolve: Callable[[Sequence[Reply]], None], replies: Sequence[Reply]) -> None:
+        self._resolve = resolve
+        self._replies = replies
+
+    def durable(self) -> None:
+        self._resolve(self._replies)
+
+
+class GroupCoordinator:
+    """All groups of this broker. `groups` is for everybody to read; every change goes through a decision."""
+
+    def __init__(
+        self,
+        group_log: GroupLog,
+        host: Host,
+        settings: GroupSettings,
+        kick: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`kick` wakes the flusher after an append that no request has caused."""
+        self.groups = Groups()
+        self.timers = Timers()
+        self.settings = settings
+        self._log = group_log
+        self._host = host
+        self._kick = kick
+        self._partition_count = 0
+        self._waiting: dict[int, Deferred[Any]] = {}
+        self._last_token = 0
+        self._until_created: list[tuple[Callable[[], Outcome], int, Any]] | None = None
+        self._handle: Handle | None = None
+        self._handle_due_ms = NEVER
+        self._expiring: Iterator[str] | None = None
+
+    # --- start and end ------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Replay what there is. Raises StorageFailed; Malformed where a record is not what Kafka writes."""
+        self._partition_count = self._log.partition_count
+        groups = self.groups
+        for index in range(self._partition_count):
+            for record in decode_all(self._log.replay(index)):
+                groups.apply("", record)
+        now_ms = self._host.clock_ms()
+        for group in list(groups.by_id.values()):
+            self._commit(decide_loaded(group, self.settings.classic, now_ms))
+        self._change_timers([TimerChange(EXPIRY, now_ms + self.settings.expiry_interval_ms)])
+
+    def close(self) -> None:
+        """No timer ends any more. Requests that wait stay unanswered."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    # --- members ------------------------------------------------------------------------------------------------
+
+    def join(self, join: Join) -> Deferred[JoinGroupResponse]:
+        """JoinGroup. `token` and `new_member_id` of `join` are given out here: `new_member_id` comes as a prefix."""
+        if not join.group_id:
+            return _at_once(join_refused(ErrorCode.INVALID_GROUP_ID, join.member_id))
+        settings = self.settings
+        if not settings.min_session_timeout_ms <= join.session_timeout_ms <= settings.max_session_timeout_ms:
+            return _at_once(join_refused(ErrorCode.INVALID_SESSION_TIMEOUT, join.member_id))
+        deferred, token = self._park()
+        asked = join._replace(token=token)
+        if not asked.member_id:
+            asked = asked._replace(new_member_id=f"{join.new_member_id}-{_format_uuid(self._host.new_id())}")
+
+        def decide() -> Outcome:
+            group = self.groups.find(asked.group_id)
+            return decide_join(group, asked, settings.classic, self._host.clock_ms())
+
+        self._run_when_created(decide, token, join_refused(WRITE_REFUSED, join.member_id))
+        return deferred
+
+    def sync(self, sync: Sync) -> Deferred[SyncGroupResponse]:
+        """SyncGroup. `token` is given out here."""
+        if not sync.group_id:
+            return _at_once(sync_refused(ErrorCode.INVALID_GROUP_ID))
+        deferred, token = self._park()
+        group = self.groups.find(sync.group_id)
+        outcome = decide_sync(group, sync._replace(token=token), self.settings.classic, self._host.clock_ms())
+        self._run(outcome, token, sync_refused(WRITE_REFUSED))
+        return deferred
+
+    def heartbeat(self, heartbeat: Heartbeat) -> Deferred[HeartbeatResponse]:
+        """Heartbeat. `token` is given out here."""
+        if not heartbeat.group_id:
+            return _at_once(HeartbeatResponse(error_code=ErrorCode.INVALID_GROUP_ID))
+        deferred, token = self._park()
+        group = self.groups.find(heartbeat.group_id)
+        self._run(
+            decide_heartbeat(group, heartbeat._replace(token=token), self._host.clock_ms()), token, None
+        )
+        return deferred
+
+    def leave(self, leave: Leave) -> Deferred[LeaveGroupResponse]:
+        """LeaveGroup. `token` is given out here."""
+        if not leave.group_id:
+            return _at_once(LeaveGroupResponse(error_code=ErrorCode.INVALID_GROUP_ID))
+        deferred, token = self._park()
+        group = self.groups.find(leave.group_id)
+        asked = leave._replace(token=token)
+        outcome = decide_leave(group, asked, self.settings.classic, self._host.clock_ms())
+        self._run(outcome, token, LeaveGroupResponse(error_code=WRITE_REFUSED))
+        return deferred
+
+    # --- offsets ------------------------------------------------------------------------------------------------
+
+    def commit(self, commit: Commit) -> Deferred[list[ErrorCode]]:
+        """OffsetCommit: an error code for each offset, in order. `token` is given out here."""
+        deferred, token = self._park()
+        asked = commit._replace(token=token)
+
+        def decide() -> Outcome:
+            group = self.groups.find(asked.group_id)
+            return decide_commit(group, asked, self.settings.max_metadata_length, self._host.clock_ms())
+
+        self._run_when_created(decide, token, [WRITE_REFUSED] * len(commit.offsets))
+        return deferred
+
+    def committed(
+        self, group_id: str, partitions: Sequence[tuple[str, int]]
+    ) -> Deferred[list[Committed | None]]:
+        """What a group has stored for partitions, in order; it is durable when it comes."""
+        deferred, token = self._park()
+        found = [self.groups.offsets.get(group_id, topic, partition) for topic, partition in partitions]
+        self._run(Outcome(group_id, replies=[Reply(token, found)]), token, None)
+        return deferred
+
+    def all_committed(self, group_id: str) -> Deferred[list[tuple[str, int, Committed]]]:
+        """Everything a group has stored, as (topic, partition, committed)."""
+        deferred, token = self._park()
+        found = list(self.groups.offsets.all_of(group_id))
+        self._run(Outcome(group_id, replies=[Reply(token, found)]), token, None)
+        return deferred
+
+    def delete_offsets(
+        self, group_id: str, partitions: Sequence[tuple[str, int]]
+    ) -> Deferred[tuple[ErrorCode, list[ErrorCode]]]:
+        """OffsetDelete: the error for all, and one for each partition, in order."""
+        deferred, token = self._park()
+        groups = self.groups
+        outcome = decide_offset_delete(groups.find(group_id), groups.offsets, token, group_id, partitions)
+        self._run(outcome, token, (WRITE_REFUSED, []))
+        return deferred
+
+    def delete_group(self, group_id: str) -> Deferred[ErrorCode]:
+        """DeleteGroups, for one group."""
+        deferred, token = self._park()
+        outcome = decide_group_delete(self.groups.find(group_id), self.groups.offsets, token, group_id)
+        self._run(outcome, token, WRITE_REFUSED)
+        return deferred
+
+    # --- for administrators -------------------------------------------------------------------------------------
+
+    def describe(self, group_id: str) -> Deferred[DescribedGroup | None]:
+        """The group as DescribeGroups shows it; None if there is no such group."""
+        deferred, token = self._park()
+        group = self.groups.find(group_id)
+        described = group.described() if group is not None else None
+        self._run(Outcome(group_id, replies=[Reply(token, described)]), token, None)
+        return deferred
+
+    def listed(self) -> Iterator[ListedGroup]:
+        """Every group as ListGroups shows it."""
+        for group_id in self.groups.ids():
+            group = self.groups.find(group_id)
+            assert group is not None
+            yield group.listed()
+
+    def topic_deleted(self, topic: str) -> None:
+        """Forget what groups have stored for a topic that is gone."""
+        concerned = [group_id for group_id, topics in self.groups.offsets.by_group.items() if topic in topics]
+        for group_id in concerned:
+            self._commit(decide_topic_deleted(self.groups.offsets, group_id, topic))
+        self._kick()
+
+    # --- decisions ----------------------------------------------------------------------------------------------
+
+    def _park(self) -> tuple[Deferred[Any], int]:
+        self._last_token += 1
+        deferred: Deferred[Any] = Deferred()
+        self._waiting[self._last_token] = deferred
+        return deferred, self._last_token
+
+    def _run(self, outcome: Outcome, token: int, refusal: Any) -> None:
+        """Carry a request's decision out; `refusal` is the answer if its records cannot be written."""
+        if not self._commit(outcome):
+            self._resolve([Reply(token, refusal)])
+
+    def _commit(self, outcome: Outcome) -> bool:
+        """Write, apply, set timers, and answer when it is durable. False: refused, and nothing has changed."""
+        index = partition_for(outcome.group_id, self._partition_count) if self._partition_count else 0
+        if outcome.events:
+            now_ms = self._host.clock_ms()
+            records = [encode(record, now_ms) for record in outcome.records]
+            if records:
+                assert self._partition_count, "whoever makes the first record waits for the topic"
+                try:
+                    self._log.append(index, records, now_ms)
+                except StorageFailed as failure:
+                    self._host.storage_failed(failure)
+                    return False
+            self.groups.apply_outcome(outcome)
+        if outcome.timers:
+            self._change_timers(outcome.timers)
+        replies = outcome.replies
+        if replies and not (
+            self._partition_count and self._log.when_durable(index, Parked(self._resolve, replies))
+        ):
+            self._resolve(replies)
+        return True
+
+    def _resolve(self, replies: Sequence[Reply]) -> None:
+        for token, response in replies:
+            deferred = self._waiting.pop(token, None)
+            if deferred is not None:
+                deferred.resolve(response)
+
+    def _run_when_created(self, decide: Callable[[], Outcome], token: int, refusal: Any) -> None:
+        """Run what may write the first record, as soon as there is a topic for it."""
+        if not self._partition_count and self._until_created is None:
+            self._partition_count = self._log.partition_count
+        if self._partition_count:
+            self._run(decide(), token, refusal)
+        elif self._until_created is not None:
+            self._until_created.append((decide, token, refusal))
+        else:
+            self._until_created = [(decide, token, refusal)]
+            self._log.create(self._created)
+
+    def _created(self) -> None:
+        waiting, self._until_created = self._until_created, None
+        assert waiting is not None
+        self._partition_count = self._log.partition_count
+        for decide, token, refusal in waiting:
+            if self._partition_count:
+                self._run(decide(), token, refusal)
+            else:
+                self._resolve([Reply(token, refusal)])
+        self._kick()
+
+    # --- timers -------------------------------------------------------------------------------------------------
+
+    def _change_timers(self, changes: Sequence[TimerChange]) -> None:
+        for change in changes:
+            self.timers.change(change)
+        self._arm()
+
+    def _arm(self) -> None:
+        due_ms = self.timers.earliest_ms()
+        if due_ms == NEVER or (self._handle is not None and self._handle_due_ms <= due_ms):
+            return
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle_due_ms = due_ms
+        delay_ms = max(0, due_ms - self._host.clock_ms())
+        self._handle = self._host.call_later(delay_ms, self._timers_due)
+
+    def _timers_due(self) -> None:
+        self._handle = None
+        now_ms = self._host.clock_ms()
+        for key in self.timers.take_due(now_ms, TIMERS_PER_TURN):
+            if key.kind is TimerKind.EXPIRY:
+                self._expire(now_ms)
+                continue
+            group = self.groups.by_id.get(key.group_id)
+            if isinstance(group, ClassicGroup):
+                outcome = decide_timer(group, key, self.settings.classic, now_ms)
+                if not self._commit(outcome):
+                    self.timers.change(TimerChange(key, now_ms + RETRY_MS))
+        self._arm()
+        self._kick()
+
+    def _expire(self, now_ms: int) -> None:
+        """Look at the next groups for expired offsets; when all have been seen, again after the interval."""
+        if self._expiring is None:
+            self._expiring = iter(list(self.groups.ids()))
+        group_ids = list(islice(self._expiring, GROUPS_PER_TURN))
+        for group_id in group_ids:
+            group = self.groups.find(group_id)
+            if group is not None:
+                self._commit(decide_expiry(group, self.groups.offsets, self.settings.retention_ms, now_ms))
+        if len(group_ids) < GROUPS_PER_TURN:
+            self._expiring = None
+            now_ms += self.settings.expiry_interval_ms
+        self.timers.change(TimerChange(EXPIRY, now_ms))
+
+
+def _format_uuid(value: bytes) -> str:
+    text = value.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _at_once(response: Any) -> Deferred[Any]:
+    deferred: Deferred[Any] = Deferred()
+    deferred.resolve(response)
+    return deferred

@@ -1,0 +1,247 @@
+"""Committed offsets: what a group has stored for a partition, when it may be forgotten, and who may change it.
+
+Offsets of a group that has members belong to the members: a commit names a member and its generation. A group that
+never had any ("simple": it only commits) and an empty one take commits from anybody who names neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from broker.coordinator.classic_group import COMPLETING, EMPTY, PREPARING, STABLE, ClassicGroup
+from broker.coordinator.classic_members import generation_refusal
+from broker.coordinator.outcome import Outcome, Record, Reply, TimerChange, TimerKey, TimerKind
+from protocol.errors import ErrorCode
+from protocol.messages.internal.offset_records import GroupMetadataKey, OffsetCommitKey, OffsetCommitValue
+
+NO_EXPIRY: Final = -1
+GROUP_ID_NOT_FOUND_VERSION: Final = 9
+"""From OffsetCommit v9 on, a member of a group that is gone is told so; before, that its generation is over."""
+
+
+class Committed(NamedTuple):
+    """What a group has stored for one partition."""
+
+    offset: int
+    leader_epoch: int
+    metadata: str
+    commit_timestamp_ms: int
+    expire_timestamp_ms: int = NO_EXPIRY
+    """When it may go, if the client chose (OffsetCommit v2 to v4)."""
+
+
+class CommitOffset(NamedTuple):
+    """One partition of an OffsetCommit request."""
+
+    topic: str
+    partition: int
+    offset: int
+    leader_epoch: int = -1
+    metadata: str = ""
+    commit_timestamp_ms: int = -1
+    """-1 is now; only v1 of the request can say something else."""
+
+
+class Commit(NamedTuple):
+    """An OffsetCommit request. `retention_ms` is -1 where the broker's own applies."""
+
+    token: int
+    group_id: str
+    generation_id: int
+    member_id: str
+    group_instance_id: str | None
+    offsets: Sequence[CommitOffset]
+    retention_ms: int = -1
+    version: int = GROUP_ID_NOT_FOUND_VERSION
+
+
+class Offsets:
+    """The committed offsets of all groups: group id → topic → partition. Changed by `apply` only."""
+
+    def __init__(self) -> None:
+        self.by_group: dict[str, dict[str, dict[int, Committed]]] = {}
+
+    def __contains__(self, group_id: str) -> bool:
+        return group_id in self.by_group
+
+    def get(self, group_id: str, topic: str, partition: int) -> Committed | None:
+        topics = self.by_group.get(group_id)
+        return topics.get(topic, {}).get(partition) if topics is not None else None
+
+    def all_of(self, group_id: str) -> Iterator[tuple[str, int, Committed]]:
+        """(topic, partition, committed) of a group."""
+        for topic, partitions in self.by_group.get(group_id, {}).items():
+            for partition, committed in partitions.items():
+                yield topic, partition, committed
+
+    def apply(self, key: OffsetCommitKey, value: OffsetCommitValue | None) -> None:
+        group_id, topic, partition = key.group, key.topic, key.partition
+        if value is not None:
+            topics = self.by_group.get(group_id)
+            if topics is None:
+                topics = self.by_group[group_id] = {}
+            partitions = topics.get(topic)
+            if partitions is None:
+                partitions = topics[topic] = {}
+            partitions[partition] = Committed(
+                value.offset,
+                value.leader_epoch,
+                value.metadata,
+                value.commit_timestamp,
+                value.expire_timestamp,
+            )
+            return
+        topics = self.by_group.get(group_id)
+        if topics is None or partition not in topics.get(topic, {}):
+            return
+        del topics[topic][partition]
+        if not topics[topic]:
+            del topics[topic]
+        if not topics:
+            del self.by_group[group_id]
+
+
+# --- OffsetCommit -----------------------------------------------------------------------------------------------
+
+
+def commit_refusal(group: ClassicGroup | None, commit: Commit) -> ErrorCode:
+    """Why a commit is not let in; NONE if it is."""
+    if group is None:
+        if commit.generation_id < 0:
+            return ErrorCode.NONE
+        is_new = commit.version >= GROUP_ID_NOT_FOUND_VERSION
+        return ErrorCode.GROUP_ID_NOT_FOUND if is_new else ErrorCode.ILLEGAL_GENERATION
+    if commit.generation_id < 0 and group.state is EMPTY:
+        return ErrorCode.NONE
+    if commit.generation_id < 0 and not commit.member_id and commit.group_instance_id is None:
+        return ErrorCode.UNKNOWN_MEMBER_ID
+    refusal = generation_refusal(group, commit.member_id, commit.group_instance_id, commit.generation_id)
+    if not refusal and group.state is COMPLETING:
+        # It has joined this generation, so it cannot have read anything in it yet.
+        return ErrorCode.REBALANCE_IN_PROGRESS
+    return refusal
+
+
+def decide_commit(
+    group: ClassicGroup | None, commit: Commit, max_metadata_length: int, now_ms: int
+) -> Outcome:
+    """What an OffsetCommit comes to. The answer is an error code for each of its offsets, in order."""
+    refusal = commit_refusal(group, commit)
+    if refusal:
+        codes = [refusal] * len(commit.offsets)
+        return Outcome(commit.group_id, replies=[Reply(commit.token, codes)])
+    expire_timestamp = NO_EXPIRY if commit.retention_ms < 0 else now_ms + commit.retention_ms
+    codes, events = [], []
+    for asked in commit.offsets:
+        if len(asked.metadata) > max_metadata_length:
+            codes.append(ErrorCode.OFFSET_METADATA_TOO_LARGE)
+            continue
+        codes.append(ErrorCode.NONE)
+        timestamp_ms = asked.commit_timestamp_ms
+        value = OffsetCommitValue(
+            offset=asked.offset,
+            leader_epoch=asked.leader_epoch,
+            metadata=asked.metadata,
+            commit_timestamp=now_ms if timestamp_ms == -1 else timestamp_ms,
+            expire_timestamp=expire_timestamp,
+        )
+        if expire_timestamp != NO_EXPIRY:
+            value.leader_epoch = -1  # the one version that has an expiry has no leader epoch
+        events.append(
+            Record(
+                OffsetCommitKey(group=commit.group_id, topic=asked.topic, partition=asked.partition), value
+            )
+        )
+    timers: list[TimerChange] = []
+    if group is not None and group.state in (STABLE, PREPARING):
+        member = group.members.get(commit.member_id)
+        if member is not None:  # a commit is a sign of life
+            key = TimerKey(TimerKind.SESSION, commit.group_id, commit.member_id)
+            timers.append(TimerChange(key, now_ms + member.session_timeout_ms))
+    return Outcome(commit.group_id, events, [Reply(commit.token, codes)], timers)
+
+
+# --- deletion and expiry ----------------------------------------------------------------------------------------
+
+
+def tombstone(group_id: str, topic: str, partition: int) -> Record:
+    return Record(OffsetCommitKey(group=group_id, topic=topic, partition=partition), None)
+
+
+def decide_offset_delete(
+    group: ClassicGroup | None,
+    offsets: Offsets,
+    token: int,
+    group_id: str,
+    partitions: Sequence[tuple[str, int]],
+) -> Outcome:
+    """What an OffsetDelete comes to: (error for all, error for each), KIP-496."""
+    code = ErrorCode.NONE
+    if group is None:
+        code = ErrorCode.GROUP_ID_NOT_FOUND
+    elif group.state is not EMPTY and not group.uses_consumer_protocol:
+        code = ErrorCode.NON_EMPTY_GROUP
+    if code or group is None:
+        return Outcome(group_id, replies=[Reply(token, (code, []))])
+    codes, events = [], []
+    for topic, partition in partitions:
+        if group.is_subscribed_to(topic):
+            codes.append(ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC)
+            continue
+        codes.append(ErrorCode.NONE)
+        if offsets.get(group_id, topic, partition) is not None:
+            events.append(tombstone(group_id, topic, partition))
+    return Outcome(group_id, events, [Reply(token, (code, codes))])
+
+
+def decide_group_delete(group: ClassicGroup | None, offsets: Offsets, token: int, group_id: str) -> Outcome:
+    """What DeleteGroups comes to for one group: an error code."""
+    if group is None:
+        return Outcome(group_id, replies=[Reply(token, ErrorCode.GROUP_ID_NOT_FOUND)])
+    if group.state is not EMPTY:
+        return Outcome(group_id, replies=[Reply(token, ErrorCode.NON_EMPTY_GROUP)])
+    events = [tombstone(group_id, topic, partition) for topic, partition, _ in offsets.all_of(group_id)]
+    events.append(Record(GroupMetadataKey(group=group_id), None))
+    timers = [
+        TimerChange(TimerKey(TimerKind.SESSION, group_id, member_id), -1) for member_id in group.named_members
+    ]
+    return Outcome(group_id, events, [Reply(token, ErrorCode.NONE)], timers)
+
+
+def decide_expiry(group: ClassicGroup, offsets: Offsets, retention_ms: int, now_ms: int) -> Outcome:
+    """Forget what has not been used for the retention time, and an empty group with nothing left (KIP-211).
+
+    A simple group's offsets age from their commit. A consumer group's age from the moment the group became empty, or,
+    while it has members, from their commit where nobody subscribes to the topic any more. Others' never age while
+    there are members: what they read cannot be known.
+    """
+    base_ms = None
+    if group.protocol_type is not None and group.state is EMPTY:
+        base_ms = group.state_timestamp_ms if group.state_timestamp_ms >= 0 else None
+    elif group.protocol_type is not None:
+        can_know = group.state is STABLE and group.uses_consumer_protocol
+        if not can_know or group.subscribed_topics() is None:
+            return Outcome(group.group_id)
+    events, keeps_some = [], False
+    for topic, partition, committed in offsets.all_of(group.group_id):
+        if not group.is_subscribed_to(topic) and _is_expired(committed, base_ms, retention_ms, now_ms):
+            events.append(tombstone(group.group_id, topic, partition))
+        else:
+            keeps_some = True
+    if not keeps_some and group.state is EMPTY and not group.named_members:
+        events.append(Record(GroupMetadataKey(group=group.group_id), None))
+    return Outcome(group.group_id, events)
+
+
+def _is_expired(committed: Committed, base_ms: int | None, retention_ms: int, now_ms: int) -> bool:
+    if committed.expire_timestamp_ms != NO_EXPIRY:
+        return now_ms >= committed.expire_timestamp_ms
+    start_ms = committed.commit_timestamp_ms if base_ms is None else base_ms
+    return now_ms - start_ms >= retention_ms
+
+
+def decide_topic_deleted(offsets: Offsets, group_id: str, topic: str) -> Outcome:
+    """The topic is gone, and with it what the group had stored for it: a new topic of that name starts afresh."""
+    partitions = offsets.by_group.get(group_id, {}).get(topic, {})
+    return Outcome(group_id, [tombstone(group_id, topic, partition) for partition in partitions])
