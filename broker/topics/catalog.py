@@ -224,9 +224,10 @@ class Catalog:
             return
         assert end_offset == self.next_offset + len(outcome.records)
         self._pending = Pending(end_offset, outcome, deferred)
-        self._kick()
         if self._log.durable_offset >= end_offset:
             self._settle()
+        else:
+            self._kick()
 
     def _settle(self) -> None:
         """Apply what is durable now, and answer."""

@@ -84,6 +84,7 @@ def _create_topics(state: State, command: CreateTopics, now_ms: int) -> Outcome:
         except ApiError as error:
             results.append(_refused(error.code, error.message))
             continue
+        assert topic.topic_id not in state.by_id and topic.topic_id != ZERO_UUID
         taken[collision_key(topic.name)] = topic.name
         records += _topic_records(state.config.node_id, topic, count, settings)
         results.append(Result(value=CreatedTopic(topic.topic_id, count, settings)))
