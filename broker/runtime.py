@@ -23,6 +23,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.config import Endpoint
+from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+from broker.coordinator.offsets_topic import OffsetsTopic
 from broker.fetching.sessions import FetchSessions
 from broker.logs import configure_logging
 from broker.router import Router
@@ -87,6 +89,7 @@ class Broker:
             lambda: secrets.randbelow(2**31 - 1) + 1,
         )
         self.catalog: Catalog
+        self.groups: GroupCoordinator
         self.producer_ids: ProducerIds
         self.endpoints: dict[str, Endpoint] = {}
         self.on_storage_failure: Callable[[StorageFailed], None]
@@ -164,6 +167,7 @@ class Process:
         self._flusher.start()
         await self._open_catalog()
         self._recover()
+        self._load_groups()
         self._listen(sockets)
         print(self._greeting(), flush=True)
         log.info("ready after %.0f ms", (time.perf_counter() - started_s) * 1000)
@@ -210,6 +214,13 @@ class Process:
                     count += 1
         if count:
             log.info("recovered %d partitions in %.1f s", count, time.perf_counter() - started_s)
+
+    def _load_groups(self) -> None:
+        """Groups and their offsets are in the log of an internal topic: no client waits for them later."""
+        broker = self._broker
+        settings = GroupSettings.of(self._config)
+        broker.groups = GroupCoordinator(OffsetsTopic(broker), broker, settings, self._flusher.kick)
+        broker.groups.load()
 
     def _listen(self, sockets: Iterable[tuple[socket.socket, Endpoint]]) -> None:
         config = self._config
@@ -300,6 +311,7 @@ class Process:
         for task in self._tasks:
             task.cancel()
         await self._server.drain(self._config["floe.shutdown.timeout.ms"] / 1000)
+        self._broker.groups.close()
         self._broker.catalog.close()
         self._folder.close()
         log.info("stopped")

@@ -29,9 +29,19 @@ HANDLERS: tuple[HandlerSpec, ...] = (
     HandlerSpec(ApiKey.FETCH, "fetch", (0, 18), Operation.READ, Resource.TOPIC),
     HandlerSpec(ApiKey.LIST_OFFSETS, "list_offsets", (0, 11), Operation.DESCRIBE, Resource.TOPIC),
     HandlerSpec(ApiKey.METADATA, "metadata", (0, 13), Operation.DESCRIBE, Resource.TOPIC),
+    HandlerSpec(ApiKey.OFFSET_COMMIT, "offset_commit", (0, 10), Operation.READ, Resource.GROUP),
+    HandlerSpec(ApiKey.OFFSET_FETCH, "offset_fetch", (0, 10), Operation.DESCRIBE, Resource.GROUP),
     HandlerSpec(ApiKey.FIND_COORDINATOR, "find_coordinator", (0, 6), Operation.DESCRIBE, Resource.GROUP),
+    HandlerSpec(ApiKey.JOIN_GROUP, "join_group", (0, 9), Operation.READ, Resource.GROUP),
+    HandlerSpec(ApiKey.HEARTBEAT, "heartbeat", (0, 4), Operation.READ, Resource.GROUP),
+    HandlerSpec(ApiKey.LEAVE_GROUP, "leave_group", (0, 5), Operation.READ, Resource.GROUP),
+    HandlerSpec(ApiKey.SYNC_GROUP, "sync_group", (0, 5), Operation.READ, Resource.GROUP),
+    HandlerSpec(ApiKey.DESCRIBE_GROUPS, "describe_groups", (0, 6), Operation.DESCRIBE, Resource.GROUP),
+    HandlerSpec(ApiKey.LIST_GROUPS, "list_groups", (0, 5), Operation.DESCRIBE, Resource.CLUSTER),
     HandlerSpec(ApiKey.API_VERSIONS, "api_versions", (0, 4), Operation.NONE, Resource.NONE),
     HandlerSpec(
         ApiKey.INIT_PRODUCER_ID, "init_producer_id", (0, 5), Operation.IDEMPOTENT_WRITE, Resource.CLUSTER
     ),
+    HandlerSpec(ApiKey.DELETE_GROUPS, "delete_groups", (0, 2), Operation.DELETE, Resource.GROUP),
+    HandlerSpec(ApiKey.OFFSET_DELETE, "offset_delete", (0, 0), Operation.DELETE, Resource.GROUP),
 )
