@@ -120,11 +120,9 @@ def render(value: Value) -> str | None:
 
 
 def split_list(text: str) -> list[str]:
-    """Comma-separated, white space around commas ignored; "" is empty, a repeated entry counts once."""
-    stripped = text.strip()
-    if not stripped:
-        return []
-    return list(dict.fromkeys(part.strip() for part in stripped.split(",")))
+    """Comma-separated; white space around commas and empty entries are ignored, a repeated entry counts once."""
+    entries = dict.fromkeys(entry.strip() for entry in text.split(","))
+    return [entry for entry in entries if entry]
 
 
 def _parse_number(setting: Setting, text: str) -> int:

@@ -166,6 +166,7 @@ class TestParsing:
         [
             ("cleanup.policy", "", []),
             ("cleanup.policy", "delete, compact", ["delete", "compact"]),
+            ("cleanup.policy", ",", []),
             ("cleanup.policy", "delete,delete", ["delete"]),
             ("compression.type", " gzip ", "gzip"),
             ("preallocate", "TRUE", True),
