@@ -20,18 +20,17 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.config import Endpoint
-from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
-from broker.coordinator.offsets_topic import OffsetsTopic
 from broker.fetching.sessions import FetchSessions
 from broker.logs import configure_logging
 from broker.router import Router
 from broker.server import Limits, Server
 from broker.topics.catalog import Catalog
 from broker.topics.commands import CreateTopics, NewTopic
-from broker.topics.names import is_valid_topic_name
+from broker.topics.names import CONSUMER_OFFSETS, is_valid_topic_name
 from broker.topics.opening import TopicLogs
 from broker.topics.producer_ids import ProducerIds
 from broker.topics.upkeep import Upkeep
@@ -45,6 +44,7 @@ from wal.storage import FileStorage
 if TYPE_CHECKING:
     from broker.config import BrokerConfig
     from broker.connection import Connection
+    from broker.coordinator.coordinator import GroupCoordinator
 
 log = logging.getLogger("floe.broker")
 
@@ -89,12 +89,23 @@ class Broker:
             lambda: secrets.randbelow(2**31 - 1) + 1,
         )
         self.catalog: Catalog
-        self.groups: GroupCoordinator
         self.producer_ids: ProducerIds
         self.endpoints: dict[str, Endpoint] = {}
         self.on_storage_failure: Callable[[StorageFailed], None]
         self._loop = asyncio.get_running_loop()
         self._disk_was_full = False
+
+    @cached_property
+    def groups(self) -> GroupCoordinator:
+        """The coordinator of all groups, loaded from its topic. Its modules are a good part of a start's time, so it is
+        made at its first use, or at the start if there is anything to load."""
+        from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+        from broker.coordinator.offsets_topic import OffsetsTopic
+
+        settings = GroupSettings.of(self.config)
+        groups = GroupCoordinator(OffsetsTopic(self), self, settings, self.flusher.kick)
+        groups.load()
+        return groups
 
     def clock_ms(self) -> int:
         """Wall-clock time in milliseconds since the epoch."""
@@ -216,11 +227,9 @@ class Process:
             log.info("recovered %d partitions in %.1f s", count, time.perf_counter() - started_s)
 
     def _load_groups(self) -> None:
-        """Groups and their offsets are in the log of an internal topic: no client waits for them later."""
-        broker = self._broker
-        settings = GroupSettings.of(self._config)
-        broker.groups = GroupCoordinator(OffsetsTopic(broker), broker, settings, self._flusher.kick)
-        broker.groups.load()
+        """Groups have timers and clients that wait for them: what there is, is loaded before anybody asks."""
+        if CONSUMER_OFFSETS in self._broker.catalog.topics:
+            assert self._broker.groups is not None
 
     def _listen(self, sockets: Iterable[tuple[socket.socket, Endpoint]]) -> None:
         config = self._config
@@ -311,10 +320,9 @@ class Process:
         for task in self._tasks:
             task.cancel()
         await self._server.drain(self._config["floe.shutdown.timeout.ms"] / 1000)
-        self._broker.groups.close()
         self._broker.catalog.close()
         self._folder.close()
-        log.info("stopped")
+        log.info("stopped after %d rounds of %d syncs", self._flusher.rounds, self._flusher.syncs)
         return status
 
 
@@ -330,6 +338,15 @@ def new_uuid() -> str:
             return text
 
 
+def _raise_descriptor_limit() -> None:
+    """Take all the descriptors we may have: the soft limit is often 1,024, for the sake of select(2)."""
+    import resource
+
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says infinity and takes less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _run(config: BrokerConfig) -> int:
     return await Process(config).run()
 
@@ -338,6 +355,7 @@ def serve(config: BrokerConfig) -> int:
     """Run a broker until it is told to stop; the exit status."""
     configure_logging(config["floe.log.format"], config["floe.log.level"])
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _raise_descriptor_limit()
     try:
         os.makedirs(config.data_dir, exist_ok=True)
         return asyncio.run(_run(config))

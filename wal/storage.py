@@ -24,9 +24,13 @@ from wal.errors import DirectoryLocked, DiskFull, StorageFailed, SyncFailed
 
 Buffer = bytes | bytearray | memoryview
 
-# Descriptors kept open at most. A broker also needs them for connections; below half of RLIMIT_NOFILE.
+# Descriptors kept open, twice as many in a burst. A broker also needs them for connections, so that half of
+# RLIMIT_NOFILE is left to those.
 MAX_OPEN_FILES: Final = 4096
 MIN_OPEN_FILES: Final = 16
+
+# Files looked at for eviction when one more is opened: several, so that the limit is caught up with.
+EVICTION_LOOKS: Final = 64
 
 _NO_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 _NO_DESCRIPTORS: Final = frozenset((errno.EMFILE, errno.ENFILE))
@@ -279,7 +283,8 @@ class FileStorage:
 
     def __init__(self, root: str, max_open_files: int | None = None) -> None:
         """`root` is an existing folder on the file system that everything lies on."""
-        self._max_open_files = _open_file_limit() if max_open_files is None else max_open_files
+        limit = _open_file_limit()
+        self._max_open_files = limit if max_open_files is None else min(limit, max_open_files)
         self._open: OrderedDict[DiskFile, None] = OrderedDict()
         self._locks: dict[str, Descriptor] = {}
         # syncfs reports write-back errors that happened after its descriptor was opened, so it is opened
@@ -296,13 +301,15 @@ class FileStorage:
     def acquire(self, file: DiskFile, flags: int) -> Descriptor:
         """Open `file`, evicting others first where there are too many."""
         if len(self._open) >= self._max_open_files:
-            self._evict(len(self._open) - self._max_open_files + 1)
+            self._evict(len(self._open) - self._max_open_files + 1, EVICTION_LOOKS)
+            if len(self._open) >= 2 * self._max_open_files:
+                self._sync_and_evict()
         try:
             descriptor = Descriptor(file.path, flags)
         except OSError as error:
             if error.errno not in _NO_DESCRIPTORS:
                 _refuse(error, "open", file.path)
-            self._evict(max(1, len(self._open) // 2))
+            self._evict(max(1, len(self._open) // 2), 2 * len(self._open))
             try:
                 descriptor = Descriptor(file.path, flags)
             except OSError as again:
@@ -313,10 +320,11 @@ class FileStorage:
     def forget(self, file: DiskFile) -> None:
         self._open.pop(file, None)
 
-    def _evict(self, count: int) -> None:
-        # Second chance: one that was used since the last look goes to the back once. Twice around is enough;
-        # what is left then has unsynced writes, and the limit waits for the flusher.
-        for _ in range(2 * len(self._open)):
+    def _evict(self, count: int, looks: int) -> None:
+        # Second chance: one that was used since the last look goes to the back once. What is left has unsynced
+        # writes, and the limit waits for the flusher; to look at all of those for every file opened meanwhile
+        # would make a burst of new files quadratic, so a few looks have to do.
+        for _ in range(min(looks, 2 * len(self._open))):
             if count <= 0:
                 break
             file, _none = self._open.popitem(last=False)
@@ -324,6 +332,16 @@ class FileStorage:
                 count -= 1
             else:
                 self._open[file] = None
+
+    def _sync_and_evict(self) -> None:
+        # So many files were written since the last sync that waiting for the flusher's would run out of
+        # descriptors: sync them here, after which none of them holds anything that could be lost.
+        is_all_synced = self.sync_everything()
+        for file in list(self._open):
+            if not is_all_synced:
+                file.sync()
+            file.unsynced = file.used = False
+        self._evict(len(self._open) - self._max_open_files, len(self._open))
 
     def open(self, path: str, create: bool = False) -> DiskFile:
         file = DiskFile(self, path)
@@ -433,7 +451,7 @@ def _open_file_limit() -> int:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_OPEN_FILES
-    return max(MIN_OPEN_FILES, min(MAX_OPEN_FILES, soft // 2))
+    return max(MIN_OPEN_FILES, min(MAX_OPEN_FILES, soft // 4))
 
 
 class _Syncfs:
