@@ -153,12 +153,19 @@ class Segment:
             self.bytes_since_index = 0
         self.bytes_since_index += batch.size
         tail = self.tail_offsets
+        if base_offset != self.next_offset:  # behind a gap that compaction left
+            self._forget_tail()
         tail.append(base_offset)
         self.tail_positions.append(position)
         if len(tail) > 2 * TAIL_BATCHES:
             del tail[:TAIL_BATCHES]
             del self.tail_positions[:TAIL_BATCHES]
         self.next_offset = last_offset + 1
+
+    def _forget_tail(self) -> None:
+        # The tail is searched by base offsets alone, so the offsets in it have to be gapless.
+        self.tail_offsets.clear()
+        self.tail_positions.clear()
 
     def _allocate(self, end: int, step_bytes: int) -> None:
         doubled = max(FIRST_ALLOCATION_BYTES, 2 * self.allocated)
@@ -300,6 +307,8 @@ class Segment:
     def _note_loaded(self, batch: RecordBatch, position: int, sealed: bool) -> None:
         if batch.max_timestamp > self.max_timestamp:
             self.max_timestamp, self.max_timestamp_offset = batch.max_timestamp, batch.last_offset
+        if batch.base_offset != self.next_offset:
+            self._forget_tail()
         self.next_offset = batch.next_offset
         self.bytes_since_index += batch.size
         if not sealed:

@@ -1,4 +1,5 @@
-"""Walking a segment after a crash: every batch checked, indexes rebuilt, and what to do where the batches stop.
+"""Walking a segment after a crash: every batch checked, indexes rebuilt, and what to do where the batches
+stop.
 
 DECISIONS is the whole policy; `recovery.py` says where it stands among the passes.
 """
@@ -166,6 +167,8 @@ class Walker:
             return Finding.END, None
         try:
             batch = self._batch_at(self.position, self.next_offset)
+            if batch.base_offset != self.next_offset:
+                self._check_gap(batch)
         except CorruptBatch as error:
             self.reason = str(error)
             if self._is_zero_from(self.position):
@@ -173,12 +176,29 @@ class Walker:
             return Finding.BAD, None
         return Finding.BATCH, batch
 
+    def _check_gap(self, batch: RecordBatch) -> None:
+        """Tell what compaction left out from a damaged offset, which lies outside the CRC. Raises
+        CorruptBatch.
+        """
+        compacted = self.config.compact_is_enabled or self.next_offset < self.recovery_point
+        end = self.position + batch.size
+        if compacted and end < self.file_size and not self._is_zero_from(end):
+            compacted = self._header_at(end).base_offset >= batch.next_offset
+        if not compacted:
+            raise CorruptBatch(
+                f"offset {batch.base_offset} at {self.position}, where {self.next_offset} is next"
+            )
+        self._fill(self.position, batch.size)
+        batch.position = self.position - self._chunk_position
+
+    def _header_at(self, position: int) -> RecordBatch:
+        self._fill(position, BATCH_OVERHEAD)
+        return parse_header(self._chunk, position - self._chunk_position)
+
     def _batch_at(self, position: int, lowest_offset: int) -> RecordBatch:
         """The sound batch at `position`. Raises CorruptBatch."""
         remaining = self.file_size - position
-        self._fill(position, BATCH_OVERHEAD)
-        at = position - self._chunk_position
-        batch = parse_header(self._chunk, at)
+        batch = self._header_at(position)
         if batch.size > remaining:
             raise CorruptBatch(f"a batch of {batch.size} bytes at {position}, where {remaining} are left")
         if batch.base_offset < lowest_offset or batch.last_offset_delta < 0:
