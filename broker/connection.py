@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("floe.connection")
 
+_TCP_ESTABLISHED: Final = 1  # tcp_states.h
+
 _SIZE: Final = struct.Struct(">i")
 _HEADER: Final = struct.Struct(
     ">hhih"
@@ -86,6 +88,7 @@ class PendingReply:
 
     def __call__(self, response: Any) -> None:
         connection = self.connection
+        self.source = None  # it knows us: together they would be a cycle for each request
         if connection.is_closed:
             return
         self.frame = self.endpoint.encode_frame(self.correlation_id, response)
@@ -319,6 +322,7 @@ class Connection:
     def _reply(self, endpoint: Endpoint, correlation_id: int, result: Any) -> None:
         if isinstance(result, Deferred):
             reply = PendingReply(self, endpoint, correlation_id)
+            reply.source = result
             self.replies.append(reply)
             result.then(reply)
         elif result is NO_REPLY:
@@ -330,6 +334,7 @@ class Connection:
         elif self.replies:
             reply = PendingReply(self, endpoint, correlation_id)
             reply.frame = endpoint.encode_frame(correlation_id, result)
+            self.held_bytes += len(reply.frame)
             self.replies.append(reply)
         else:
             self._queue(endpoint.encode_frame(correlation_id, result))
@@ -488,6 +493,13 @@ class Connection:
         outbox.appendleft(data)
         return data
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the peer is gone although nobody reads, so that nothing else would tell (Linux)."""
+        if self._is_reading or self._is_writing or not hasattr(socket, "TCP_INFO"):
+            return False
+        return self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _TCP_ESTABLISHED
+
     # --- end --------------------------------------------------------------------------------------------------
 
     @property
@@ -524,6 +536,7 @@ class Connection:
         for reply in self.replies:
             if reply.source is not None:
                 reply.source.abandon()
+                reply.source = None
         self.replies.clear()
         self._outbox.clear()
         self._carry = b""

@@ -213,7 +213,10 @@ class Server:
     # --- end --------------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
+        for connection in [c for c in self.connections if c.is_left]:
+            connection.close()
         if self._limits.idle_ms < 0:
+            self._reaper = self.loop.call_later(REAP_INTERVAL_S, self._reap)
             return
         oldest_s = self.now_s() - self._limits.idle_ms / 1000
         for connection in [c for c in self.connections if c.last_active_s < oldest_s]:
