@@ -24,8 +24,6 @@ from protocol.primitives import Output
 from protocol.records import Record as LogRecord
 from protocol.schema import schema_of
 
-OFFSETS_TOPIC: Final = "__consumer_offsets"
-
 _INT16: Final = Struct(">h")
 
 OFFSET_COMMIT_VERSION: Final = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from broker.coordinator.group_records import OFFSETS_TOPIC
 from broker.topics.commands import CreateTopics, NewTopic
+from broker.topics.names import CONSUMER_OFFSETS
 from protocol.records import Record, build, crc_is_valid, iterate, parse_batches
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class OffsetsTopic:
 
     @property
     def partition_count(self) -> int:
-        topic = self._broker.catalog.topics.get(OFFSETS_TOPIC)
+        topic = self._broker.catalog.topics.get(CONSUMER_OFFSETS)
         return topic.partition_count if topic is not None else 0
 
     def create(self, done: Callable[[], None]) -> None:
@@ -59,7 +59,7 @@ class OffsetsTopic:
             ("segment.bytes", str(config["offsets.topic.segment.bytes"])),
         )
         new = NewTopic(
-            OFFSETS_TOPIC,
+            CONSUMER_OFFSETS,
             self._broker.new_id(),
             config["offsets.topic.num.partitions"],
             config["offsets.topic.replication.factor"],
@@ -68,7 +68,7 @@ class OffsetsTopic:
         self._broker.catalog.submit(CreateTopics([new])).then(lambda _results: done())
 
     def _partition(self, index: int) -> Partition:
-        partition = self._broker.catalog.topics[OFFSETS_TOPIC].partition(index)
+        partition = self._broker.catalog.topics[CONSUMER_OFFSETS].partition(index)
         assert partition is not None
         return partition
 
@@ -82,7 +82,7 @@ class OffsetsTopic:
         return partition.when_durable(partition.log.log_end_offset, waiter)
 
     def replay(self, index: int) -> Iterator[Record]:
-        topic = self._broker.catalog.topics[OFFSETS_TOPIC]
+        topic = self._broker.catalog.topics[CONSUMER_OFFSETS]
         if not self._broker.logs.has_records(topic, index):
             return
         log = self._partition(index).log
@@ -94,7 +94,7 @@ class OffsetsTopic:
             view = memoryview(piece.read())
             for batch in parse_batches(view):
                 assert crc_is_valid(view, batch), (
-                    f"{OFFSETS_TOPIC}-{index}: a batch is damaged at {batch.base_offset}"
+                    f"{CONSUMER_OFFSETS}-{index}: a batch is damaged at {batch.base_offset}"
                 )
                 if not batch.is_control:
                     yield from iterate(view, batch, MAX_DECOMPRESSED_BYTES)
