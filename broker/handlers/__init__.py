@@ -39,9 +39,59 @@ HANDLERS: tuple[HandlerSpec, ...] = (
     HandlerSpec(ApiKey.DESCRIBE_GROUPS, "describe_groups", (0, 6), Operation.DESCRIBE, Resource.GROUP),
     HandlerSpec(ApiKey.LIST_GROUPS, "list_groups", (0, 5), Operation.DESCRIBE, Resource.CLUSTER),
     HandlerSpec(ApiKey.API_VERSIONS, "api_versions", (0, 4), Operation.NONE, Resource.NONE),
+    HandlerSpec(ApiKey.CREATE_TOPICS, "create_topics", (0, 7), Operation.CREATE, Resource.CLUSTER),
+    HandlerSpec(ApiKey.DELETE_TOPICS, "delete_topics", (0, 6), Operation.DELETE, Resource.TOPIC),
+    HandlerSpec(ApiKey.DELETE_RECORDS, "delete_records", (0, 2), Operation.DELETE, Resource.TOPIC),
     HandlerSpec(
         ApiKey.INIT_PRODUCER_ID, "init_producer_id", (0, 5), Operation.IDEMPOTENT_WRITE, Resource.CLUSTER
     ),
+    HandlerSpec(
+        ApiKey.OFFSET_FOR_LEADER_EPOCH, "offset_for_leader_epoch", (0, 4), Operation.DESCRIBE, Resource.TOPIC
+    ),
+    HandlerSpec(
+        ApiKey.DESCRIBE_CONFIGS, "describe_configs", (0, 4), Operation.DESCRIBE_CONFIGS, Resource.CLUSTER
+    ),
+    HandlerSpec(ApiKey.ALTER_CONFIGS, "alter_configs", (0, 2), Operation.ALTER_CONFIGS, Resource.CLUSTER),
+    HandlerSpec(ApiKey.DESCRIBE_LOG_DIRS, "describe_log_dirs", (0, 5), Operation.DESCRIBE, Resource.CLUSTER),
+    HandlerSpec(ApiKey.CREATE_PARTITIONS, "create_partitions", (0, 3), Operation.ALTER, Resource.TOPIC),
     HandlerSpec(ApiKey.DELETE_GROUPS, "delete_groups", (0, 2), Operation.DELETE, Resource.GROUP),
+    HandlerSpec(ApiKey.ELECT_LEADERS, "elect_leaders", (0, 2), Operation.ALTER, Resource.CLUSTER),
+    HandlerSpec(
+        ApiKey.INCREMENTAL_ALTER_CONFIGS,
+        "incremental_alter_configs",
+        (0, 1),
+        Operation.ALTER_CONFIGS,
+        Resource.CLUSTER,
+    ),
+    HandlerSpec(
+        ApiKey.ALTER_PARTITION_REASSIGNMENTS,
+        "alter_partition_reassignments",
+        (0, 1),
+        Operation.ALTER,
+        Resource.CLUSTER,
+    ),
+    HandlerSpec(
+        ApiKey.LIST_PARTITION_REASSIGNMENTS,
+        "list_partition_reassignments",
+        (0, 0),
+        Operation.DESCRIBE,
+        Resource.CLUSTER,
+    ),
     HandlerSpec(ApiKey.OFFSET_DELETE, "offset_delete", (0, 0), Operation.DELETE, Resource.GROUP),
+    HandlerSpec(ApiKey.DESCRIBE_CLUSTER, "describe_cluster", (0, 2), Operation.DESCRIBE, Resource.CLUSTER),
+    HandlerSpec(ApiKey.DESCRIBE_PRODUCERS, "describe_producers", (0, 0), Operation.READ, Resource.TOPIC),
+    HandlerSpec(
+        ApiKey.LIST_CONFIG_RESOURCES,
+        "list_config_resources",
+        (0, 1),
+        Operation.DESCRIBE_CONFIGS,
+        Resource.CLUSTER,
+    ),
+    HandlerSpec(
+        ApiKey.DESCRIBE_TOPIC_PARTITIONS,
+        "describe_topic_partitions",
+        (0, 0),
+        Operation.DESCRIBE,
+        Resource.TOPIC,
+    ),
 )
