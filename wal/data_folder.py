@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from wal.checkpoint import TopicPartition, format_offsets, read_offsets, replace_file
-from wal.errors import CorruptCheckpoint, StorageFailed
+from wal.errors import CorruptCheckpoint, DiskFull, StorageFailed
 from wal.flusher import Flusher
 from wal.layout import (
     CLEAN_SHUTDOWN,
@@ -191,14 +191,26 @@ class DataFolder:
     def close(self) -> None:
         """Close every log and mark the stop as clean, if every one of them could be closed."""
         try:
-            for opened in self._open.values():
-                opened.close()
-            self._recovery_points.update({key: opened.log_end_offset for key, opened in self._open.items()})
+            is_clean = self._close_logs() and (self.was_clean or self._is_recovered())
             self._write_recovery_points()
-            if self._flusher.failure is None and (self.was_clean or self._is_recovered()):
+            if is_clean:
                 replace_file(self._storage, self.root, CLEAN_SHUTDOWN, _CLEAN_SHUTDOWN_CONTENT)
         finally:
             self._storage.unlock(f"{self.root}/{LOCK}")
+
+    def _close_logs(self) -> bool:
+        """Whether all could be closed. They are written first and then share one sync: there may be thousands."""
+        try:
+            for opened in self._open.values():
+                opened.save()
+            self._flusher.drain()
+            for opened in self._open.values():
+                opened.close()
+        except DiskFull as error:
+            log.error("the stop is not clean, logs will be checked at the next start: %s", error)
+            return False
+        self._recovery_points.update({key: opened.log_end_offset for key, opened in self._open.items()})
+        return True
 
     def _is_recovered(self) -> bool:
         # A log that an unclean stop left behind and nobody opened since is still to be recovered.
