@@ -28,7 +28,7 @@ from broker.fetching.sessions import FetchSessions
 from broker.logs import configure_logging
 from broker.router import Router
 from broker.server import Limits, Server
-from broker.topics.catalog import Catalog
+from broker.topics.catalog import Catalog, Topic
 from broker.topics.commands import CreateTopics, NewTopic
 from broker.topics.names import CONSUMER_OFFSETS, is_valid_topic_name
 from broker.topics.opening import TopicLogs
@@ -128,6 +128,12 @@ class Broker:
         if endpoint.host in WILDCARDS:
             return connection.local_host(), endpoint.port
         return endpoint.host, endpoint.port
+
+    def topic_deleted(self, topic: Topic) -> None:
+        """A topic is gone: so are its logs, and what groups had stored for it."""
+        self.logs.delete(topic)
+        if "groups" in self.__dict__:  # else nothing has been stored, or the loading of groups sees to it
+            self.groups.topic_deleted(topic.name)
 
     def why_no_topic(self, name: str) -> ErrorCode:
         """The error for a name that no topic has."""

@@ -165,6 +165,9 @@ class GroupCoordinator:
         now_ms = self._host.clock_ms()
         for group in list(groups.by_id.values()):
             self._commit(decide_loaded(group, self.settings.classic, now_ms))
+        for topic in groups.offsets.topics():
+            if not self._log.has_topic(topic):  # deleted shortly before a crash
+                self.topic_deleted(topic)
         self._change_timers([TimerChange(EXPIRY, now_ms + self.settings.expiry_interval_ms)])
 
     def close(self) -> None:

@@ -75,6 +75,10 @@ class Offsets:
             for partition, committed in partitions.items():
                 yield topic, partition, committed
 
+    def topics(self) -> set[str]:
+        """Every topic anybody has stored an offset for."""
+        return {topic for topics in self.by_group.values() for topic in topics}
+
     def apply(self, key: OffsetCommitKey, value: OffsetCommitValue | None) -> None:
         group_id, topic, partition = key.group, key.topic, key.partition
         if value is not None:

@@ -27,6 +27,9 @@ class GroupLog(Protocol):
     def partition_count(self) -> int:
         """0 as long as the topic has not been created."""
 
+    def has_topic(self, name: str) -> bool:
+        """Whether there is a topic of this name."""
+
     def create(self, done: Callable[[], None]) -> None:
         """Create the topic; `done` is called when it is there, or cannot be."""
 
@@ -50,6 +53,9 @@ class OffsetsTopic:
     def partition_count(self) -> int:
         topic = self._broker.catalog.topics.get(CONSUMER_OFFSETS)
         return topic.partition_count if topic is not None else 0
+
+    def has_topic(self, name: str) -> bool:
+        return name in self._broker.catalog.topics
 
     def create(self, done: Callable[[], None]) -> None:
         config = self._broker.config

@@ -135,7 +135,7 @@ class Catalog:
             new_id=broker.new_id,
             checkpoint=Checkpoint(f"{folder.root}/{CHECKPOINT_FOLDER}", broker.cluster_id),
             kick=broker.flusher.kick,
-            on_deleted=broker.logs.delete,
+            on_deleted=broker.topic_deleted,
             on_storage_failed=broker.storage_failed,
         )
         metadata_log.on_durable = catalog.on_durable
