@@ -27,12 +27,12 @@ def handle(broker: Broker, request: Request) -> Deferred[CreatePartitionsRespons
     topics = [_more_partitions(topic) for topic in message.topics]
 
     def respond(results: list[Result]) -> CreatePartitionsResponse:
+        # A name that stands there twice is refused twice and told once.
+        by_name = dict(zip((topic.name for topic in topics), results, strict=True))
         return CreatePartitionsResponse(
             results=[
-                CreatePartitionsTopicResult(
-                    name=topic.name, error_code=result.error, error_message=result.message
-                )
-                for topic, result in zip(topics, results, strict=True)
+                CreatePartitionsTopicResult(name=name, error_code=result.error, error_message=result.message)
+                for name, result in by_name.items()
             ]
         )
 

@@ -31,8 +31,11 @@ def handle(broker: Broker, request: Request) -> Deferred[CreateTopicsResponse]:
     topics = [_new_topic(broker, topic) for topic in message.topics]
 
     def respond(results: list[Result]) -> CreateTopicsResponse:
-        answers = zip(message.topics, results, strict=True)
-        return CreateTopicsResponse(topics=[_result(broker, topic.name, result) for topic, result in answers])
+        # A name that stands there twice is refused twice and told once.
+        by_name = dict(zip((topic.name for topic in topics), results, strict=True))
+        return CreateTopicsResponse(
+            topics=[_result(broker, name, result) for name, result in by_name.items()]
+        )
 
     return broker.catalog.answer(CreateTopics(topics, message.validate_only), respond)
 

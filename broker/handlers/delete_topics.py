@@ -31,7 +31,8 @@ def handle(broker: Broker, request: Request) -> Deferred[DeleteTopicsResponse]:
         topics = [(name, ZERO_UUID) for name in message.topic_names]
 
     def respond(results: list[Result]) -> DeleteTopicsResponse:
-        answers = zip(topics, results, strict=True)
+        # What stands there twice is refused twice and told once.
+        answers = dict(zip(topics, results, strict=True)).items()
         return DeleteTopicsResponse(
             responses=[
                 _result(name, topic_id, result, request.version) for (name, topic_id), result in answers

@@ -49,6 +49,6 @@ def _refused(endpoint_type: int) -> DescribeClusterResponse:
             "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
         )
     else:
-        error = ErrorCode.INVALID_REQUEST if endpoint_type == 0 else ErrorCode.UNSUPPORTED_ENDPOINT_TYPE
+        error = ErrorCode.UNSUPPORTED_ENDPOINT_TYPE
         text = f"Unsupported endpoint type {endpoint_type}"
     return DescribeClusterResponse(error_code=error, error_message=text)

@@ -8,9 +8,8 @@ are opened to be measured, a few at a time so that others get their turn.
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import ErrorCode, StorageFailed
@@ -29,6 +28,13 @@ if TYPE_CHECKING:
 
 PARTITIONS_PER_TURN: Final = 50
 """Partitions measured before others get their turn of the loop."""
+
+
+class OthersTurn:
+    """Awaited, it lets the loop run everything else that is ready, once."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
 async def handle(broker: Broker, request: Request) -> DescribeLogDirsResponse:
@@ -54,7 +60,7 @@ async def handle(broker: Broker, request: Request) -> DescribeLogDirsResponse:
                 )
                 measured += 1
                 if measured % PARTITIONS_PER_TURN == 0:
-                    await asyncio.sleep(0)
+                    await OthersTurn()
             if described.partitions:
                 result.topics.append(described)
     except StorageFailed as failure:

@@ -125,7 +125,8 @@ def _partition_count(state: State, topic: NewTopic) -> int:
         raise ApiError(
             ErrorCode.INVALID_REPLICATION_FACTOR,
             f"Unable to replicate the partition {factor} time(s): The target replication factor of {factor} "
-            "cannot be reached because only 1 broker(s) are registered.",
+            "cannot be reached because only 1 broker(s) are registered or some brokers have all their log "
+            "directories cordoned.",
         )
     return _wanted_partitions(state, topic)
 

@@ -57,7 +57,7 @@ def test_describe_cluster(stand: StandIn, version: int) -> None:
             E.MISMATCHED_ENDPOINT_TYPE,
             "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
         ),
-        (0, E.INVALID_REQUEST, "Unsupported endpoint type 0"),
+        (0, E.UNSUPPORTED_ENDPOINT_TYPE, "Unsupported endpoint type 0"),
         (3, E.UNSUPPORTED_ENDPOINT_TYPE, "Unsupported endpoint type 3"),
     ],
 )

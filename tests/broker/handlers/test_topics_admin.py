@@ -139,6 +139,18 @@ def test_create_partitions(stand: StandIn, version: int) -> None:
     assert [topic.partition_count for topic in stand.catalog.topics.values()] == [4, 4, 1]
 
 
+def test_what_is_named_twice_is_answered_once(stand: StandIn) -> None:
+    topic = CreatableTopic(name="d", num_partitions=1, replication_factor=1)
+    created = stand.call(ApiKey.CREATE_TOPICS, 7, CreateTopicsRequest(topics=[topic, topic])).topics
+    more = CreatePartitionsTopic(name="a", count=4, assignments=None)
+    added = stand.call(ApiKey.CREATE_PARTITIONS, 3, CreatePartitionsRequest(topics=[more, more])).results
+    deleted = stand.call(ApiKey.DELETE_TOPICS, 5, DeleteTopicsRequest(topic_names=["a", "a"])).responses
+    for results in (created, added, deleted):
+        (result,) = results
+        assert (result.error_code, result.error_message) == (E.INVALID_REQUEST, "Duplicate topic name.")
+    assert sorted(stand.catalog.topics) == ["a", "b", "c"]
+
+
 class TestDescribeTopicPartitions:
     def _describe(
         self, stand: StandIn, *names: str, limit: int = 2000, cursor: tuple[str, int] | None = None

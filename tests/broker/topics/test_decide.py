@@ -73,7 +73,7 @@ class TestCreateTopics:
                 NewTopic("n", ID, 1, 2),
                 E.INVALID_REPLICATION_FACTOR,
                 "Unable to replicate the partition 2 time(s): The target replication factor of 2 cannot be reached "
-                "because only 1 broker(s) are registered.",
+                "because only 1 broker(s) are registered or some brokers have all their log directories cordoned.",
             ),
             (
                 NewTopic("n", ID, 10_001, 1),
