@@ -6,7 +6,8 @@ few kilobytes), its indexes are loaded, and the producers' state comes from the 
 After a crash, in numbered passes:
 
     1  sweep        leftovers of replacements that did not finish are removed
-    2  list         segments wholly below the log start offset are given up
+    2  list         the segments that are there; those below the log start offset wait for retention, because
+                    what the first one behind them relies on may have to be replayed from them
     3  producers    the newest sound snapshot at or below the first segment to be walked is loaded, and
                     what lies between the two is replayed (headers only)
     4  walk         segments that reach past the recovery point, batch by batch: CRC, offsets in order;
@@ -115,7 +116,7 @@ def open_log(
 def _sweep_and_list(
     storage: Storage, directory: str, names: Sequence[str], opened: Opened, now_ms: int
 ) -> list[int]:
-    """Passes 1 and 2: the base offsets of the segments that are left, in order."""
+    """Passes 1 and 2: the base offsets of the segments, in order."""
     bases = []
     for name in names:
         if name.endswith(LEFTOVER_SUFFIXES):
@@ -126,8 +127,6 @@ def _sweep_and_list(
             base = parse_base_offset(name, LOG_SUFFIX)
             if base is not None:
                 bases.append(base)
-    while len(bases) > 1 and bases[1] <= opened.log_start_offset:
-        give_up_segment(storage, directory, bases.pop(0), now_ms, opened.pending_deletions)
     if bases:
         opened.log_start_offset = max(opened.log_start_offset, bases[0])
     assert bases == sorted(bases)

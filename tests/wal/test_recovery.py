@@ -283,6 +283,8 @@ def test_recovery_may_run_again_and_again(open_log: OpenLog, flusher: Flusher) -
 def test_records_below_the_log_start_stay_deleted(open_log: OpenLog, flusher: Flusher) -> None:
     filled(open_log, flusher, **SMALL)
     log = open_log(is_clean=False, log_start_offset=9, **SMALL)
-    assert log.bases[0] == 8 and log.log_start_offset == 9
+    assert log.log_start_offset == 9
     assert values(log) == list(range(9, 20))
+    assert log.enforce_retention(NOW_MS) > 0
+    assert log.bases[0] == 8 and values(log) == list(range(9, 20))
     assert {path.rpartition(".")[2] for _, path in log.pending_deletions} == {"deleted"}
