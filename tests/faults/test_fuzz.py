@@ -44,18 +44,17 @@ SETTINGS = {
     "floe_log_level": "error",
 }
 _CONFIGS = {
-    "fuzz-compacted": ("cleanup.policy", "compact"),
-    "fuzz-validating": ("floe.records.validate", "true"),
+    "fuzz": [],
+    "fuzz-compacted": [CreatableTopicConfig(name="cleanup.policy", value="compact")],
+    "fuzz-validating": [CreatableTopicConfig(name="floe.records.validate", value="true")],
 }
 
 
 def topics_request() -> CreateTopicsRequest:
-    topics = []
-    for name in TOPICS:
-        configs = [
-            CreatableTopicConfig(name=key, value=value) for key, value in [_CONFIGS.get(name, ())] if key
-        ]
-        topics.append(CreatableTopic(name=name, num_partitions=2, replication_factor=1, configs=configs))
+    topics = [
+        CreatableTopic(name=name, num_partitions=2, replication_factor=1, configs=_CONFIGS[name])
+        for name in TOPICS
+    ]
     return CreateTopicsRequest(topics=topics, timeout_ms=1000)
 
 
