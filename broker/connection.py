@@ -311,9 +311,8 @@ class Connection:
                 self._remember_client_id(raw, id_length)
         if endpoint.is_flexible:
             position = skip_header_tags(frame, position)
-        message, position = endpoint.decode(frame, position)
-        if position != len(frame):
-            raise Malformed(f"{endpoint.name}: {len(frame) - position} bytes after the end of the request")
+        # Bytes after the message are let pass, as Kafka lets them: librdkafka's Metadata v13 has some.
+        message, _end = endpoint.decode(frame, position)
         request = Request(
             api_key, version, correlation_id, self._client_id if id_length >= 0 else None, message, self
         )
