@@ -15,7 +15,9 @@ _HOUR_MS: Final = 3_600_000
 _NOT_NEGATIVE: Final = between(0)
 _REPLICAS: Final = "Stored; there is one replica and nothing to throttle."
 _REMOTE: Final = "Stored; there is no remote storage."
-_POLICY: Final = "delete, compact, or both; nothing keeps everything. compact asks every record for a key; there is no cleaner yet."
+_POLICY: Final = (
+    "delete, compact, both or nothing. compact asks every record for a key; there is no cleaner yet."
+)
 
 
 def _topic(kind: str, name: str, synonym: str, doc: str = "", *more: tuple[str, int]) -> Setting:
