@@ -8,7 +8,7 @@ response, or a coroutine for it (rare, administrative requests: a task is made f
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from broker.connection import Connection
 
 T = TypeVar("T")
+
+
+class Timer(Protocol):
+    """What `Broker.call_later` returns."""
+
+    def cancel(self) -> None: ...
 
 
 class NoReply:

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker.fetching.reading import Read, Terms, read_partition
 from broker.fetching.sessions import UNKNOWN_WATERMARK, FetchKey, FetchSession, Wanted
-from broker.request import Deferred
+from broker.request import Deferred, Timer
 from protocol.errors import ErrorCode
 from protocol.messages.fetch import FetchableTopicResponse, FetchResponse, PartitionData
 
 if TYPE_CHECKING:
-    from asyncio import TimerHandle
-
     from broker.fetching.sessions import FetchedPartition
     from broker.runtime import Broker
     from broker.topics.partition import Partition
@@ -136,7 +134,7 @@ class ParkedFetch(Deferred[FetchResponse]):
 
     def __init__(self, fetch: Fetch, reads: list[Read], min_bytes: int) -> None:
         super().__init__()
-        self.timer: TimerHandle | None = None
+        self.timer: Timer | None = None
         self._fetch = fetch
         self._missing_bytes = min_bytes
         self._places: dict[Partition, tuple[int, int]] = {}  # position in the fetch, bytes counted
