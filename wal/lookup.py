@@ -80,10 +80,24 @@ def _newest_in_segment(segment: Segment, start_offset: int, end_offset: int) -> 
     newest = NO_TIMESTAMP  # the segment's own maximum may lie outside the range
     for batch in segment.scan(0, segment.size):
         if start_offset <= batch.last_offset < end_offset:
-            newest = max(newest, batch.max_timestamp)
+            newest = max(newest, _newest_in_batch(segment, batch, start_offset))
     if newest == NO_TIMESTAMP:
         return None
     return _find_in_segment(segment, newest, start_offset)
+
+
+def _newest_in_batch(segment: Segment, batch: RecordBatch, start_offset: int) -> int:
+    if batch.base_offset >= start_offset:
+        return batch.max_timestamp
+    position, batch.position = batch.position, 0  # some of its records are deleted
+    data = segment.file.read_at(position, batch.size)
+    try:
+        found = records.iterate(data, batch, MAX_DECOMPRESSED_BYTES)
+        return max(
+            (record.timestamp for record in found if record.offset >= start_offset), default=NO_TIMESTAMP
+        )
+    except CorruptBatch:
+        return batch.max_timestamp
 
 
 def offsets_before(log: Log, timestamp: int, max_offsets: int) -> list[int]:
