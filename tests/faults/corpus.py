@@ -74,6 +74,8 @@ class Sampler:
 
     def _value(self, part: Part, api: ApiKey) -> Any:
         chance, kind, name = self._chance, part.kind, part.name
+        if api == ApiKey.DELETE_TOPICS and kind in ("string", "uuid"):
+            return chance.choice(("doomed", "absent", "")) if kind == "string" else b"d" * 16
         if kind == "string":
             return self._string(name)
         if kind == "uuid":
@@ -109,7 +111,7 @@ class Sampler:
     def _string(self, name: str) -> str:
         chance = self._chance
         if name in ("name", "topic", "topic_name", "resource_name", "topic_names"):
-            return chance.choice((*TOPICS, *TOPICS, "absent", "", "a/b", "1", "0"))
+            return chance.choice((*TOPICS, *TOPICS, *TOPICS, "doomed", "absent", "", "a/b", "1"))
         if name in ("group_id", "key", "coordinator_key", "group", "groups_name"):
             return chance.choice((GROUP, GROUP, "", "other-group"))
         if name in ("member_id", "transactional_id"):

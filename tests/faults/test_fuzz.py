@@ -18,13 +18,20 @@ from pathlib import Path
 import pytest
 
 from protocol.api import ApiKey
-from protocol.messages.api_versions import ApiVersionsRequest
 from protocol.messages.create_topics import CreatableTopic, CreatableTopicConfig, CreateTopicsRequest
 from protocol.messages.metadata import MetadataRequest
 from tests.broker.in_process import InProcessBroker, Peer, in_process, run
 from tests.faults.corpus import TOPICS, Frame, corpus
 from tests.faults.mutation import group
-from tests.faults.wire import Closed, RawClient, WellBehaved, assert_healthy, resident_bytes
+from tests.faults.wire import (
+    Closed,
+    RawClient,
+    WellBehaved,
+    assert_healthy,
+    batch,
+    produce_request,
+    resident_bytes,
+)
 from tests.floe_process import FloeProcess
 
 SOAK = os.environ.get("FLOE_SOAK") == "1"
@@ -56,6 +63,11 @@ def topics_request() -> CreateTopicsRequest:
         for name in TOPICS
     ]
     return CreateTopicsRequest(topics=topics, timeout_ms=1000)
+
+
+def canary_topic() -> CreateTopicsRequest:
+    topic = CreatableTopic(name=WellBehaved.TOPIC, num_partitions=1, replication_factor=1)
+    return CreateTopicsRequest(topics=[topic], timeout_ms=1000)
 
 
 class Surprises(logging.Handler):
@@ -109,15 +121,18 @@ async def one_group(broker: InProcessBroker, frames: list[bytes]) -> None:
         peer.send(frame)
         peer.connection.on_readable()
         peer.frames()
-    await asyncio.sleep(0)
-    peer.frames()
+    for _ in range(3):
+        await asyncio.sleep(0)
+        peer.frames()
     peer.connection.close()
     peer.close()
 
 
 async def canary(broker: InProcessBroker) -> None:
+    """Somebody else writes and waits until it is durable."""
     peer = broker.connect()
-    assert (await peer.ask(ApiKey.API_VERSIONS, 0, ApiVersionsRequest())).error_code == 0
+    answer = await peer.ask(ApiKey.PRODUCE, 9, produce_request(batch(), topic=WellBehaved.TOPIC))
+    assert answer.responses[0].partition_responses[0].error_code == 0, answer
     peer.connection.close()
     peer.close()
 
@@ -125,22 +140,27 @@ async def canary(broker: InProcessBroker) -> None:
 async def fuzz_in_process(data_dir: Path, surprises: Surprises) -> None:
     async with in_process(data_dir, **SETTINGS) as broker:
         peer = broker.connect()
-        frames = corpus(random.Random(SEED), await topic_ids(peer))
-        peer.close()
+        await peer.ask(ApiKey.CREATE_TOPICS, 5, canary_topic())
+        ids: tuple[bytes, ...] = ()
         groups = FRAMES_IN_PROCESS // GROUP
         baseline = 0
+        frames: list[Frame] = []
         for number, seed in enumerate(seeds(groups)):
             if number == int(groups * WARM_UP):
                 gc.collect()
                 baseline = resident_bytes(os.getpid())
+            if number % 40 == 0:
+                await canary(broker)
+                found = await topic_ids(peer)  # deletions succeed now and then
+                if found != ids:
+                    ids, frames = found, corpus(random.Random(SEED), found)
             try:
                 await one_group(broker, group(seed, frames, GROUP))
             except BaseException:
                 print(f"group {number} of FLOE_SEED={SEED}")
                 raise
             assert not surprises.found, f"group {number} of FLOE_SEED={SEED}: {surprises.found[0]}"
-            if number % 100 == 0:
-                await canary(broker)
+        peer.close()
         gc.collect()
         growth = resident_bytes(os.getpid()) - baseline
         assert growth < GROWTH_LIMIT_BYTES, f"grew by {growth >> 20} MiB"
@@ -170,28 +190,37 @@ def over_socket(port: int, frames: list[bytes]) -> None:
         client.close()
 
 
+def existing(admin: RawClient) -> tuple[bytes, ...]:
+    """The ids of the topics to aim at, made again if need be."""
+    admin.ask(ApiKey.CREATE_TOPICS, 5, topics_request())
+    answer = admin.ask(ApiKey.METADATA, 12, MetadataRequest(topics=None))
+    ids = {topic.name: topic.topic_id for topic in answer.topics}
+    return tuple(ids[name] for name in TOPICS)
+
+
 @pytest.mark.slow
 def test_damaged_frames_over_sockets(start_floe: Callable[..., FloeProcess]) -> None:
     print(f"FLOE_SEED={SEED}")
     floe = start_floe(**SETTINGS)
-    with RawClient(floe.port) as client:
-        client.ask(ApiKey.CREATE_TOPICS, 5, topics_request())
-        canary_topic = CreatableTopic(name=WellBehaved.TOPIC, num_partitions=1, replication_factor=1)
-        client.ask(ApiKey.CREATE_TOPICS, 5, CreateTopicsRequest(topics=[canary_topic], timeout_ms=1000))
-        answer = client.ask(ApiKey.METADATA, 12, MetadataRequest(topics=None))
+    admin = RawClient(floe.port)
+    admin.ask(ApiKey.CREATE_TOPICS, 5, canary_topic())
     others = WellBehaved(floe.port)
-    ids = {topic.name: topic.topic_id for topic in answer.topics}
-    frames: list[Frame] = corpus(random.Random(SEED), tuple(ids[name] for name in TOPICS))
     groups = FRAMES_OVER_SOCKETS // GROUP
     baseline = 0
+    ids: tuple[bytes, ...] = ()
+    frames: list[Frame] = []
     for number, seed in enumerate(seeds(groups)):
         if number == int(groups * WARM_UP):
             baseline = resident_bytes(floe.pid)
-        over_socket(floe.port, group(seed, frames, GROUP))
-        if number % 20 == 0:
+        if number % 40 == 0:
             others.check()
             assert_healthy(floe)
+            found = existing(admin)
+            if found != ids:
+                ids, frames = found, corpus(random.Random(SEED), found)
+        over_socket(floe.port, group(seed, frames, GROUP))
     others.check()
+    admin.close()
     assert_healthy(floe)
     growth = resident_bytes(floe.pid) - baseline
     assert growth < GROWTH_LIMIT_BYTES, f"grew by {growth >> 20} MiB"
