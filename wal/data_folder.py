@@ -132,16 +132,28 @@ class DataFolder:
         if opened is not None:
             opened.abandon()
         self._on_disk.discard(key)
-        self._recovery_points.pop(key, None)
+        if key in self._recovery_points or key in self._log_starts:
+            self._forget_offsets(key.topic)
         directory = partition_directory(self.root, *key)
         if not self._storage.exists(directory):
             return None
         target = deleted_directory(directory, topic_id)
         self._storage.rename(directory, target)
         self._storage.sync_directory(self.root)
-        if self._log_starts.pop(key, None) is not None:
-            self._write_log_starts()
         return target
+
+    def _forget_offsets(self, topic: str) -> None:
+        """Drop a topic's partitions from the checkpoints, before their folders go: a topic of the same name
+        must not find the offsets of this one after a crash."""
+        for offsets, write in (
+            (self._recovery_points, self._write_recovery_points),
+            (self._log_starts, self._write_log_starts),
+        ):
+            known = [key for key in offsets if key.topic == topic]
+            for key in known:
+                del offsets[key]
+            if known:
+                write()
 
     def remove(self, directory: str) -> None:
         """Remove the folder of a deleted partition."""
