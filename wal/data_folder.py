@@ -55,9 +55,10 @@ class DataFolder:
         if self.was_clean:
             storage.unlink(clean)
             storage.sync_directory(root)
-        self._recovery_points = self._read_recovery_points()
-        self._log_starts = read_offsets(storage, root, LOG_START_CHECKPOINT)
         self._on_disk = self._list_partitions()
+        # A crash may have come between the deletion of a folder and of its offsets: they are nobody's now.
+        self._recovery_points = self._of_those_on_disk(self._read_recovery_points())
+        self._log_starts = self._of_those_on_disk(read_offsets(storage, root, LOG_START_CHECKPOINT))
 
     # --- identity ---------------------------------------------------------------------------------------------
 
@@ -195,6 +196,9 @@ class DataFolder:
             log.warning("%s: every log will be checked from its start", error)
             self.was_clean = False
             return {}
+
+    def _of_those_on_disk(self, offsets: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        return {key: offset for key, offset in offsets.items() if key in self._on_disk}
 
     def _list_partitions(self) -> set[TopicPartition]:
         names = (parse_partition_directory(name) for name in self._storage.list(self.root))

@@ -1,135 +1,189 @@
-"""A data folder: one process, the clean mark, checkpoints, deletion."""
+"""A data folder across starts, clean stops, crashes and deletions."""
 
 from __future__ import annotations
 
-import random
+import subprocess
+import sys
+from collections.abc import Callable
 
 import pytest
 
-from tests.simulation.memory_storage import MemoryStorage
 from tests.wal.conftest import NOW_MS, TOPIC_ID, append, read_all
-from wal.checkpoint import TopicPartition
+from wal.checkpoint import TopicPartition, parse_offsets
 from wal.data_folder import DataFolder
-from wal.errors import DirectoryLocked, StorageFailed
+from wal.errors import CorruptCheckpoint
 from wal.flusher import Flusher
+from wal.layout import CLEAN_SHUTDOWN, LOCK, META_PROPERTIES, RECOVERY_POINT_CHECKPOINT
 from wal.log import Log, LogConfig
 from wal.storage import Storage, read_file
 
-KEY = TopicPartition("orders", 0)
-OTHER = TopicPartition("clicks", 1)
+KEY = TopicPartition("t", 0)
+CONFIG = LogConfig()
+Open = Callable[[], DataFolder]
 
 
-def _fail(failure: StorageFailed) -> None:
-    raise failure
-
-
-def start(storage: Storage, root: str) -> tuple[DataFolder, Flusher]:
-    flusher = Flusher(storage, lambda durables: [durable.apply() for durable in durables] and None, _fail)
-    return DataFolder(storage, root, flusher), flusher
+@pytest.fixture
+def open_folder(root: str, storage: Storage, flusher: Flusher) -> Open:
+    return lambda: DataFolder(storage, root, flusher)
 
 
 def open_log(folder: DataFolder, key: TopicPartition = KEY) -> Log:
-    return folder.open_log(key, LogConfig(), TOPIC_ID, NOW_MS)
+    return folder.open_log(key, CONFIG, TOPIC_ID, NOW_MS)
 
 
-def killed(storage: MemoryStorage) -> MemoryStorage:
-    return storage.kill(random.Random(1))
+def crash(folder: DataFolder, storage: Storage) -> None:
+    """The process is gone; what it wrote is there. (Power cuts are the simulation's.)"""
+    storage.unlock(f"{folder.root}/{LOCK}")
 
 
-def test_a_clean_stop_is_marked_and_the_mark_used_once(root: str, storage: Storage) -> None:
-    folder, _ = start(storage, root)
-    assert not folder.was_clean
-    append(open_log(folder), b"a")
-    folder.close()
-    assert read_file(storage, f"{root}/.kafka_cleanshutdown") == b'{"version":0,"brokerEpoch":-1}'
-    assert read_file(storage, f"{root}/recovery-point-offset-checkpoint") == b"0\n1\norders 0 1\n"
-    folder, _ = start(storage, root)
-    assert folder.was_clean and not storage.exists(f"{root}/.kafka_cleanshutdown")
-    log = open_log(folder)
-    assert log.recovered is None and read_all(log) == [(0, b"a")]
-
-
-def test_after_a_crash_every_log_is_recovered() -> None:
-    storage = MemoryStorage("/r")
-    folder, flusher = start(storage, "/r")
-    append(open_log(folder), b"a")
-    append(open_log(folder, OTHER), b"a")
+def test_a_clean_stop_is_told_from_a_crash(open_folder: Open, storage: Storage, flusher: Flusher) -> None:
+    folder = open_folder()
+    assert not folder.was_clean  # never stopped yet
+    append(open_log(folder), b"a", b"b")
     flusher.run_round()
-    folder.checkpoint()
-    folder, _ = start(killed(storage), "/r")
-    assert sorted(folder.partitions_on_disk()) == [OTHER, KEY]
+    folder.close()
+    folder = open_folder()
+    assert folder.was_clean
+    crash(folder, storage)
+    assert not open_folder().was_clean
+
+
+def test_records_survive_stop_and_crash(open_folder: Open, storage: Storage, flusher: Flusher) -> None:
+    folder = open_folder()
+    log = open_log(folder)
+    append(log, b"a", b"b")
+    flusher.run_round()
+    folder.close()
+    folder = open_folder()
+    log = open_log(folder)
+    append(log, b"c")
+    flusher.run_round()
+    crash(folder, storage)
+    folder = open_folder()
+    assert read_all(open_log(folder)) == [(0, b"a"), (1, b"b"), (2, b"c")]
+
+
+def test_a_log_left_unrecovered_keeps_the_stop_from_being_clean(
+    open_folder: Open, storage: Storage, flusher: Flusher
+) -> None:
+    folder = open_folder()
+    append(open_log(folder), b"a")
+    flusher.run_round()
+    crash(folder, storage)
+    folder = open_folder()
+    folder.close()  # nobody opened t-0, so nobody checked it
+    folder = open_folder()
+    assert not folder.was_clean
     assert open_log(folder).recovered is not None
     folder.close()
+    assert open_folder().was_clean
 
 
-def test_a_log_left_unrecovered_keeps_the_stop_from_being_clean() -> None:
-    storage = MemoryStorage("/r")
-    folder, flusher = start(storage, "/r")
-    append(open_log(folder), b"a")
-    append(open_log(folder, OTHER), b"a")
-    flusher.run_round()
-    storage = killed(storage)
-    folder, _ = start(storage, "/r")
-    open_log(folder)
-    folder.close()
-    assert not storage.exists("/r/.kafka_cleanshutdown")
-
-
-def test_a_second_owner_is_refused() -> None:
-    storage = MemoryStorage("/r")
-    folder, _ = start(storage, "/r")
-    with pytest.raises(DirectoryLocked):
-        start(storage, "/r")
-    folder.close()
-    start(storage, "/r")
-
-
-def test_delete_records_outlives_a_crash() -> None:
-    storage = MemoryStorage("/r")
-    folder, flusher = start(storage, "/r")
+def test_recovery_points_follow_what_is_synced(open_folder: Open, storage: Storage, flusher: Flusher) -> None:
+    folder = open_folder()
     log = open_log(folder)
-    for _ in range(5):
-        append(log, b"a")
+    append(log, b"a", b"b", b"c")
+    folder.checkpoint()
+    assert saved_points(folder, storage) == {KEY: 0}
     flusher.run_round()
-    log.delete_records_before(3)
-    for seed in range(20):
-        again, _ = start(storage.crash(random.Random(seed)), "/r")
-        assert open_log(again).log_start_offset == 3
+    folder.checkpoint()
+    assert saved_points(folder, storage) == {KEY: 3}
 
 
-@pytest.mark.parametrize("calls", range(16))
-def test_a_topic_of_the_same_name_finds_nothing_of_the_old_one(calls: int) -> None:
-    storage = MemoryStorage("/r", random.Random(calls))
-    folder, flusher = start(storage, "/r")
+def saved_points(folder: DataFolder, storage: Storage) -> dict[TopicPartition, int]:
+    data = read_file(storage, f"{folder.root}/{RECOVERY_POINT_CHECKPOINT}")
+    assert data is not None
+    return parse_offsets(RECOVERY_POINT_CHECKPOINT, data)
+
+
+def test_a_name_used_again_inherits_nothing(open_folder: Open, storage: Storage, flusher: Flusher) -> None:
+    folder = open_folder()
     log = open_log(folder)
     for _ in range(5):
         append(log, b"old")
     flusher.run_round()
+    log.delete_records_before(4)
     folder.checkpoint()
-    log.delete_records_before(3)
-    storage.crash_at = storage.calls + calls
-    try:
-        folder.delete_log(KEY, TOPIC_ID)
-        storage.crash_at = None
-    except BaseException as crash:
-        assert type(crash).__name__ == "Crashed"
-    storage = storage.crash(random.Random(calls))
-    folder, flusher = start(storage, "/r")
-    folder.remove_leftovers()
-    if folder.has_folder(KEY):  # the crash came first: the catalog deletes it again
-        folder.delete_log(KEY, TOPIC_ID)
+    deleted = folder.delete_log(KEY, TOPIC_ID)
+    assert deleted is not None
     log = open_log(folder)
-    assert (log.log_start_offset, log.log_end_offset, log.damage) == (0, 0, [])
-    assert log.recovered is None or not log.recovered.damage
-    assert append(log, b"new") == 0
-
-
-def test_a_deleted_log_leaves_the_flusher_in_peace(root: str, storage: Storage) -> None:
-    folder, flusher = start(storage, root)
-    append(open_log(folder), b"a")
-    target = folder.delete_log(KEY, TOPIC_ID)
+    append(log, b"new")
     flusher.run_round()
-    assert target is not None and not folder.has_folder(KEY)
-    folder.remove(target)
-    assert not storage.exists(target)
-    assert open_log(folder).log_end_offset == 0
+    crash(folder, storage)
+    folder = open_folder()
+    log = open_log(folder)
+    assert (log.log_start_offset, log.log_end_offset, log.damage) == (0, 1, [])
+    assert read_all(log) == [(0, b"new")]
+    folder.remove_leftovers()
+    assert not storage.exists(deleted)
+
+
+def test_offsets_without_a_folder_are_nobodys(open_folder: Open, storage: Storage, flusher: Flusher) -> None:
+    folder = open_folder()
+    log = open_log(folder)
+    append(log, b"a", b"b")
+    flusher.run_round()
+    folder.checkpoint()
+    # As a crash leaves it that comes right after the rename of a deletion.
+    storage.rename(log.directory, f"{folder.root}/t-0.{TOPIC_ID.hex()}-delete")
+    crash(folder, storage)
+    folder = open_folder()
+    log = open_log(folder)
+    append(log, b"new")
+    flusher.run_round()
+    assert read_all(log) == [(0, b"new")]
+
+
+def test_the_identity_stays(open_folder: Open) -> None:
+    folder = open_folder()
+    assert folder.identity(lambda: "cluster", 1, lambda: "directory") == "cluster"
+    folder.close()
+    folder = open_folder()
+    assert folder.identity(lambda: "another", 1, lambda: "directory") == "cluster"
+
+
+def test_another_nodes_folder_is_refused(open_folder: Open) -> None:
+    folder = open_folder()
+    folder.identity(lambda: "cluster", 1, lambda: "directory")
+    with pytest.raises(CorruptCheckpoint, match=r"node\.id=1.*2"):
+        folder.identity(lambda: "cluster", 2, lambda: "directory")
+
+
+def test_meta_properties_without_a_cluster_is_refused(open_folder: Open, storage: Storage, root: str) -> None:
+    storage.open(f"{root}/{META_PROPERTIES}", create=True).write_at(b"version=1\n", 0)
+    with pytest.raises(CorruptCheckpoint, match=r"cluster\.id"):
+        open_folder().identity(lambda: "cluster", 1, lambda: "directory")
+
+
+def test_a_damaged_recovery_checkpoint_costs_work_not_records(
+    open_folder: Open, storage: Storage, flusher: Flusher, root: str
+) -> None:
+    folder = open_folder()
+    append(open_log(folder), b"a")
+    flusher.run_round()
+    folder.close()
+    storage.open(f"{root}/{RECOVERY_POINT_CHECKPOINT}", create=True).write_at(b"garbage!", 0)
+    folder = open_folder()
+    assert not folder.was_clean
+    assert read_all(open_log(folder)) == [(0, b"a")]
+
+
+def test_a_second_process_is_kept_out(tmp_path: object) -> None:
+    attempt = (
+        "import sys; from wal.storage import FileStorage; from wal.errors import DirectoryLocked\n"
+        "try: FileStorage(sys.argv[1]).lock(sys.argv[1] + '/.lock')\n"
+        "except DirectoryLocked as error: print(error)"
+    )
+    from wal.storage import FileStorage
+
+    storage = FileStorage(str(tmp_path))
+    storage.lock(f"{tmp_path}/{LOCK}")
+    done = subprocess.run(
+        [sys.executable, "-c", attempt, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert "another process" in done.stdout
+
+
+def test_the_mark_of_a_clean_stop_is_kafkas(open_folder: Open, storage: Storage, root: str) -> None:
+    open_folder().close()
+    assert read_file(storage, f"{root}/{CLEAN_SHUTDOWN}") == b'{"version":0,"brokerEpoch":-1}'
