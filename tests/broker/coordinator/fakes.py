@@ -10,7 +10,6 @@ from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
 from protocol.errors import DiskFull
 from protocol.records import Record
 
-
 DEFAULTS = GroupSettings()
 
 
