@@ -1,0 +1,79 @@
+"""The broker is killed while a group rebalances: the group goes on, and what was committed is committed."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from tests.clients.group_members import Member, all_seen, members_of, share_evenly, wait_until
+from tests.clients.test_groups_confluent_kafka import PARTITIONS, PER_PARTITION, Confluent, create, produce
+from tests.floe_process import FloeProcess
+
+KILLS = 20 if os.environ.get("FLOE_SOAK") == "1" else 3
+TOPIC = GROUP = "killed-group"
+
+
+class Recording(Confluent):
+    """Remembers what was acknowledged: (partition, offset) of every commit that came back without an error."""
+
+    def __init__(self, floe: FloeProcess, acknowledged: dict[int, int]) -> None:
+        quick = {"reconnect.backoff.max.ms": 200, "log_level": 0}
+        super().__init__(floe, GROUP, TOPIC, **quick)
+        self._acknowledged = acknowledged
+
+    def poll(self) -> list[tuple[int, int]]:
+        messages = self._consumer.consume(100, 0.1)
+        return [(m.partition(), m.offset()) for m in messages if m.error() is None]
+
+    def commit(self) -> None:
+        for position in self._consumer.commit(asynchronous=False):
+            if position.error is None:
+                before = self._acknowledged.get(position.partition, 0)
+                self._acknowledged[position.partition] = max(before, position.offset)
+
+
+def committed(floe: FloeProcess) -> dict[int, int]:
+    consumer = Consumer({"bootstrap.servers": floe.bootstrap, "group.id": GROUP})
+    try:
+        positions = consumer.committed([TopicPartition(TOPIC, p) for p in range(PARTITIONS)], 60)
+        return {position.partition: position.offset for position in positions}
+    finally:
+        consumer.close()
+
+
+def test_a_group_goes_on_after_its_broker_was_killed_in_mid_rebalance(
+    start_floe: Callable[..., FloeProcess],
+) -> None:
+    floe = start_floe(group_initial_rebalance_delay_ms="100")
+    create(floe, TOPIC)
+    expected = produce(floe, TOPIC)
+    acknowledged: dict[int, int] = {}
+    chance = random.Random(7)
+    with members_of(lambda: Recording(floe, acknowledged), KafkaException) as start:
+        members: list[Member] = [start(), start()]
+        everybody = list(members)
+        wait_until(lambda: share_evenly(members, PARTITIONS), "two members share")
+        for number in range(1, KILLS + 1):
+            newcomer = start()  # its join begins a rebalance
+            everybody.append(newcomer)
+            expected |= produce(floe, TOPIC, number * PER_PARTITION)
+            _wait_for_work(everybody, chance.randrange(PER_PARTITION))
+            floe.kill()
+            told = dict(acknowledged)
+            floe.start()
+            found = committed(floe)
+            assert all(found[partition] >= offset for partition, offset in told.items()), (told, found)
+            members.append(newcomer)
+            if len(members) > 3:
+                members.pop(0).stop()
+            wait_until(lambda: share_evenly(members, PARTITIONS), "everybody has a part again")
+        wait_until(lambda: all_seen(everybody, expected), "nothing is missing")
+        wait_until(lambda: set(committed(floe).values()) == {(KILLS + 1) * PER_PARTITION}, "all is committed")
+
+
+def _wait_for_work(members: list[Member], count: int) -> None:
+    before = sum(len(member.seen) for member in members)
+    wait_until(lambda: sum(len(member.seen) for member in members) > before + count, "the group is at work")
