@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -132,9 +133,11 @@ class Log:
         self.on_durable: Callable[[int], None] | None = None
         self.save_log_start = save_log_start
         self.offline: StorageFailed | None = None
-        opened = recovery.open_log(
-            storage, directory, config, log_start_offset, recovery_point, is_clean, now_ms
+        self._take_over(
+            recovery.open_log(storage, directory, config, log_start_offset, recovery_point, is_clean, now_ms)
         )
+
+    def _take_over(self, opened: recovery.Opened) -> None:
         self.segments: list[Segment] = opened.segments
         self.bases: list[int] = [segment.base_offset for segment in opened.segments]
         self.producers = opened.producers
@@ -158,7 +161,8 @@ class Log:
         # Whether the files are what a clean start needs: nothing was appended or recovered since they were.
         self._is_saved = opened.recovered is None
         if self.segments and not self.epochs.entries:
-            self._note_leader_epoch(self.log_end_offset)
+            with suppress(DiskFull):  # the batches carry their epoch, too
+                self._note_leader_epoch(self.log_end_offset)
         assert self.log_start_offset <= self.log_end_offset
 
     def __repr__(self) -> str:
