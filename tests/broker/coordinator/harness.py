@@ -39,11 +39,12 @@ class Coordinated:
         self.log = FakeLog()
         self.host = FakeHost()
         self.settings = GroupSettings(ClassicLimits(**limits), **settings)
-        self.groups: GroupCoordinator
-        self.restart()
+        self.groups = GroupCoordinator(self.log, self.host, self.settings)
+        self.groups.load()
 
     def restart(self) -> None:
         """As after a crash: only what is durable is left."""
+        self.groups.close()
         self.log.crash(lambda _count: 0)
         self.groups = GroupCoordinator(self.log, self.host, self.settings)
         self.groups.load()
