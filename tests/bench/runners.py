@@ -47,6 +47,8 @@ class Session:
         with self.broker.client() as client:
             admin.create_topic(client, name, partitions=partitions, replication_factor=1)
             client.topic(name, allow_auto_topic_creation=True, refresh=True)
+            # Metadata names leaders before they know of it: asked for offsets, each partition is waited for.
+            admin.list_offsets(client, name, range(partitions), admin.LATEST)
             try:
                 yield client, name
             finally:
