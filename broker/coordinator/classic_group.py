@@ -240,7 +240,8 @@ class ClassicGroup:
 
     @property
     def rebalance_timeout_ms(self) -> int:
-        return max((member.rebalance_timeout_ms for member in self.members.values()), default=0)
+        # A client may send a negative one, and a group's log may hold it: it is no time at all, as in Kafka.
+        return max((0, *(member.rebalance_timeout_ms for member in self.members.values())))
 
     def supports_protocols(self, protocol_type: str, names: list[str]) -> bool:
         """Whether a member with these protocols can be one of the group."""
