@@ -371,7 +371,7 @@ def _enter(group: ClassicGroup, state: ClassicState, now_ms: int) -> None:
 
 def _count_votes(group: ClassicGroup, member: Member, by: int) -> None:
     votes = group.votes
-    for name, _ in member.protocols:
+    for name in {name for name, _ in member.protocols}:  # one vote each, however often it is named
         votes[name] = votes.get(name, 0) + by
         if not votes[name]:
             del votes[name]
