@@ -45,7 +45,7 @@ from broker.coordinator.offsets import (
 from broker.coordinator.outcome import NEVER, Outcome, Reply, TimerChange, TimerKey, TimerKind
 from broker.coordinator.timers import Timers
 from broker.request import Deferred
-from protocol.errors import ErrorCode, StorageFailed
+from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.describe_groups import DescribedGroup
 from protocol.messages.heartbeat import HeartbeatResponse
 from protocol.messages.join_group import JoinGroupResponse
@@ -67,6 +67,9 @@ GROUPS_PER_TURN: Final = 200
 
 RETRY_MS: Final = 1000
 """How long a timer whose records could not be written waits for its next try."""
+
+MAX_STRING_BYTES: Final = 32767
+"""The longest string the records of `__consumer_offsets` can hold; flexible requests can carry longer ones."""
 
 EXPIRY: Final = TimerKey(TimerKind.EXPIRY, "")
 
@@ -185,8 +188,14 @@ class GroupCoordinator:
         settings = self.settings
         if not settings.min_session_timeout_ms <= join.session_timeout_ms <= settings.max_session_timeout_ms:
             return _at_once(join_refused(ErrorCode.INVALID_SESSION_TIMEOUT, join.member_id))
+        if _is_too_long(
+            join.group_id, join.member_id, join.group_instance_id, join.protocol_type
+        ) or _is_too_long(*(name for name, _ in join.protocols)):
+            return _at_once(join_refused(ErrorCode.INVALID_REQUEST, join.member_id))
         deferred, token = self._park()
         asked = join._replace(token=token)
+        if asked.rebalance_timeout_ms < 0:
+            asked = asked._replace(rebalance_timeout_ms=join.session_timeout_ms)
         if not asked.member_id:
             asked = asked._replace(new_member_id=f"{join.new_member_id}-{_format_uuid(self._host.new_id())}")
 
@@ -233,6 +242,8 @@ class GroupCoordinator:
 
     def commit(self, commit: Commit) -> Deferred[list[ErrorCode]]:
         """OffsetCommit: an error code for each offset, in order. `token` is given out here."""
+        if _is_too_long(commit.group_id):
+            return _at_once([ErrorCode.INVALID_GROUP_ID] * len(commit.offsets))
         deferred, token = self._park()
         asked = commit._replace(token=token)
 
@@ -326,6 +337,9 @@ class GroupCoordinator:
                 except StorageFailed as failure:
                     self._host.storage_failed(failure)
                     return False
+                except ApiError as refusal:  # more than a segment holds
+                    log.error("group %s: nothing was written: %s", outcome.group_id, refusal.message)
+                    return False
             self.groups.apply_outcome(outcome)
         if outcome.timers:
             self._change_timers(outcome.timers)
@@ -410,6 +424,10 @@ class GroupCoordinator:
             self._expiring = None
             now_ms += self.settings.expiry_interval_ms
         self.timers.change(TimerChange(EXPIRY, now_ms))
+
+
+def _is_too_long(*texts: str | None) -> bool:
+    return any(text is not None and len(text.encode()) > MAX_STRING_BYTES for text in texts)
 
 
 def _format_uuid(value: bytes) -> str:

@@ -16,6 +16,10 @@ from protocol.errors import ErrorCode
 from protocol.messages.internal.offset_records import GroupMetadataKey, OffsetCommitKey, OffsetCommitValue
 
 NO_EXPIRY: Final = -1
+MAX_TIMESTAMP_MS: Final = 2**63 - 1
+MAX_METADATA_BYTES: Final = 32767
+"""What the record has room for, whatever offset.metadata.max.bytes (which counts characters, as in Kafka) says."""
+
 GROUP_ID_NOT_FOUND_VERSION: Final = 9
 """From OffsetCommit v9 on, a member of a group that is gone is told so; before, that its generation is over."""
 
@@ -135,10 +139,13 @@ def decide_commit(
     if refusal:
         codes = [refusal] * len(commit.offsets)
         return Outcome(commit.group_id, replies=[Reply(commit.token, codes)])
-    expire_timestamp = NO_EXPIRY if commit.retention_ms < 0 else now_ms + commit.retention_ms
+    expire_timestamp = (
+        NO_EXPIRY if commit.retention_ms < 0 else min(now_ms + commit.retention_ms, MAX_TIMESTAMP_MS)
+    )
     codes, events = [], []
     for asked in commit.offsets:
-        if len(asked.metadata) > max_metadata_length:
+        metadata = asked.metadata
+        if len(metadata) > max_metadata_length or len(metadata.encode()) > MAX_METADATA_BYTES:
             codes.append(ErrorCode.OFFSET_METADATA_TOO_LARGE)
             continue
         codes.append(ErrorCode.NONE)
@@ -146,7 +153,7 @@ def decide_commit(
         value = OffsetCommitValue(
             offset=asked.offset,
             leader_epoch=asked.leader_epoch,
-            metadata=asked.metadata,
+            metadata=metadata,
             commit_timestamp=now_ms if timestamp_ms == -1 else timestamp_ms,
             expire_timestamp=expire_timestamp,
         )

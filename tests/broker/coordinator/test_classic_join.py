@@ -94,6 +94,8 @@ def test_a_rebalance_waits_for_ids_given_out() -> None:
         ({"protocol_type": ""}, ErrorCode.INCONSISTENT_GROUP_PROTOCOL),
         ({"protocols": ()}, ErrorCode.INCONSISTENT_GROUP_PROTOCOL),
         ({"member_id": "unheard-of"}, ErrorCode.UNKNOWN_MEMBER_ID),
+        ({"group_instance_id": "x" * 32768}, ErrorCode.INVALID_REQUEST),
+        ({"protocols": (("ä" * 20000, b""),)}, ErrorCode.INVALID_REQUEST),
     ],
 )
 def test_what_a_new_group_refuses(changes: dict[str, object], code: ErrorCode) -> None:
@@ -219,6 +221,12 @@ def test_a_member_that_waits_for_a_rebalance_needs_no_heartbeat() -> None:
     it.host.advance(1)  # the follower's session ends, the leader's does not
     assert value_of(waiting).generation_id == 2
     assert len(it.group.members) == 1
+
+
+def test_a_negative_rebalance_time_out_is_the_sessions() -> None:
+    it = Coordinated()
+    it.stable(1, rebalance_timeout_ms=-1)
+    assert it.group.rebalance_timeout_ms == SESSION_MS
 
 
 # --- static members ---

@@ -103,6 +103,15 @@ def test_metadata_has_a_limit() -> None:
     assert it.commit(1, offsets=[CommitOffset("topic", 0, 1, metadata="1234")]) == ErrorCode.NONE
 
 
+def test_numbers_at_the_edge_are_taken() -> None:
+    it = Coordinated()
+    edge = CommitOffset("topic", 0, 2**63 - 1, commit_timestamp_ms=2**63 - 1)
+    assert it.commit(1, offsets=[edge], retention_ms=2**63 - 1, version=2) == ErrorCode.NONE
+    assert it.commit(1, group="g" * 40_000) == ErrorCode.INVALID_GROUP_ID
+    it.restart()
+    assert it.committed() == 2**63 - 1
+
+
 # --- deletion ---
 
 
