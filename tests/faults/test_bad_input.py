@@ -18,6 +18,7 @@ from protocol.errors import ErrorCode
 from protocol.framing import request_frame
 from protocol.messages.api_versions import ApiVersionsRequest
 from protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from protocol.messages.metadata import MetadataRequest, MetadataRequestTopic
 from protocol.messages.produce import ProduceRequest
 from tests.faults.wire import (
@@ -43,7 +44,7 @@ LIES = (b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\xff\xff\xff\xfe", b"\x80\0\
 
 @pytest.fixture(scope="module")
 def floe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FloeProcess]:
-    settings = {"socket.request.max.bytes": str(MAX_FRAME)}
+    settings = {"socket.request.max.bytes": str(MAX_FRAME), "group.initial.rebalance.delay.ms": "0"}
     process = FloeProcess(tmp_path_factory.mktemp("floe") / "data", settings).start()
     with RawClient(process.port) as client:
         make_topic(client, "bad")
@@ -412,6 +413,22 @@ def test_fetches_out_of_bounds(others: WellBehaved, floe: FloeProcess, fields: A
                 continue
             answer = client.ask(ApiKey.FETCH, version, fetch_request(WellBehaved.TOPIC, **fields))
             assert answer.responses[0].partitions[0].error_code == code, version
+
+
+@pytest.mark.parametrize("rebalance_timeout_ms", [-1, -(2**31)])
+def test_a_group_member_without_sense(floe: FloeProcess, rebalance_timeout_ms: int) -> None:
+    """A negative time-out, and a protocol named twice."""
+    protocols = [JoinGroupRequestProtocol(name="range", metadata=b"m")] * 2
+    with RawClient(floe.port) as client:
+        join = JoinGroupRequest(
+            group_id=f"senseless{rebalance_timeout_ms}",
+            session_timeout_ms=10_000,
+            rebalance_timeout_ms=rebalance_timeout_ms,
+            protocol_type="consumer",
+            protocols=protocols,
+        )
+        answer = client.ask(ApiKey.JOIN_GROUP, 1, join)
+        assert (answer.error_code, answer.protocol_name) == (ErrorCode.NONE, "range")
 
 
 @pytest.mark.parametrize(("session_id", "epoch"), [(1, 1), (2**31 - 1, 2**31 - 1), (-5, 3), (0, 7), (9, -7)])

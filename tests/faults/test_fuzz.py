@@ -49,6 +49,8 @@ SETTINGS = {
     "log_segment_bytes": str(8 << 20),
     "log_retention_bytes": str(64 << 20),
     "socket_request_max_bytes": str(1 << 20),
+    "group_initial_rebalance_delay_ms": "0",
+    "group_min_session_timeout_ms": "1",
     "floe_log_level": "error",
 }
 _CONFIGS = {
