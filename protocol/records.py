@@ -70,8 +70,7 @@ ABORT_MARKER: Final = 0
 COMMIT_MARKER: Final = 1
 
 
-MAX_SCANNED_RECORDS: Final = 1_000_000
-"""Of one batch. A few kilobytes can hold ten million, at a microsecond each, while all other connections wait."""
+MAX_SCANNED_RECORDS: Final = 1_000_000  # of one batch: 6 kB can hold ten million, at a microsecond each
 
 
 class CorruptBatch(ValueError):
