@@ -307,7 +307,7 @@ class Connection:
         if id_length > 0:
             position += id_length
             raw = frame[_HEADER.size : position]
-            if raw != self._client_id_raw:
+            if raw != self._client_id_raw or len(raw) != id_length:
                 self._remember_client_id(raw, id_length)
         if endpoint.is_flexible:
             position = skip_header_tags(frame, position)
