@@ -90,8 +90,8 @@ def test_a_folder_nobody_may_write(tmp_path: Path) -> None:
         if readable.returncode != 0:
             # The interpreter may lie where only root reads; without that capability root obeys the mode as well.
             as_nobody = (setpriv, "--bounding-set=-dac_override", "--inh-caps=-dac_override")
-    # For somebody else the folder around it may be out of reach already.
-    assert_refused(serve(path, "127.0.0.1:0", *as_nobody), str(tmp_path), "Permission denied")
+    # For somebody else a folder around it may be out of reach already.
+    assert_refused(serve(path, "127.0.0.1:0", *as_nobody), str(tmp_path.parent), "Permission denied")
 
 
 def test_another_nodes_folder(floe: FloeProcess) -> None:
