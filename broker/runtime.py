@@ -364,6 +364,11 @@ def serve(config: BrokerConfig) -> int:
     _raise_descriptor_limit()
     try:
         os.makedirs(config.data_dir, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot make the data folder {config.data_dir}: {error.strerror}"
+        print(f"floe: {problem}; name another with --data-dir", file=sys.stderr)
+        return EXIT_FAILED
+    try:
         return asyncio.run(_run(config))
     except DirectoryLocked as error:
         print(f"floe: {error}; stop it first, or name another folder with --data-dir", file=sys.stderr)

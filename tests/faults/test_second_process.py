@@ -74,7 +74,7 @@ def test_an_address_of_another_machine(tmp_path: Path) -> None:
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.write_text("not a folder")
-    assert_refused(serve(path), str(path))
+    assert_refused(serve(path), str(path), "--data-dir")
 
 
 def test_a_folder_nobody_may_write(tmp_path: Path) -> None:
@@ -90,8 +90,7 @@ def test_a_folder_nobody_may_write(tmp_path: Path) -> None:
         if readable.returncode != 0:
             # The interpreter may lie where only root reads; without that capability root obeys the mode as well.
             as_nobody = (setpriv, "--bounding-set=-dac_override", "--inh-caps=-dac_override")
-    # For somebody else a folder around it may be out of reach already.
-    assert_refused(serve(path, "127.0.0.1:0", *as_nobody), str(tmp_path.parent), "Permission denied")
+    assert_refused(serve(path, "127.0.0.1:0", *as_nobody), str(path), "Permission denied")
 
 
 def test_another_nodes_folder(floe: FloeProcess) -> None:
