@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.coordinator.answers import client_host, mapped
+from broker.coordinator.answers import client_host
 from broker.coordinator.classic_join import Join
 from broker.coordinator.outcome import NOBODY
 from protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from broker.runtime import Broker
 
 _MEMBER_ID_VERSION: Final = 4
-_NULLABLE_PROTOCOL_VERSION: Final = 7
 _SKIP_ASSIGNMENT_VERSION: Final = 9
 
 
@@ -45,11 +44,4 @@ def handle(broker: Broker, request: Request) -> Deferred[JoinGroupResponse]:
         requires_member_id=version >= _MEMBER_ID_VERSION,
         can_skip_assignment=version >= _SKIP_ASSIGNMENT_VERSION,
     )
-    deferred = broker.groups.join(join)
-    return mapped(deferred, _without_null) if version < _NULLABLE_PROTOCOL_VERSION else deferred
-
-
-def _without_null(response: JoinGroupResponse) -> JoinGroupResponse:
-    if response.protocol_name is None:
-        response.protocol_name = ""
-    return response
+    return broker.groups.join(join)
