@@ -104,5 +104,5 @@ def topics_hash(topics: Topics, names: Iterable[str]) -> int:
     for name in sorted(names):
         topic = topics.by_name(name)
         if topic is not None:
-            digest.update(b"%s%d/%s" % (topic.topic_id, topic.partition_count, name.encode()))
+            digest.update(b"%s%d/%s\0" % (topic.topic_id, topic.partition_count, name.encode()))
     return int.from_bytes(digest.digest(), "big", signed=True)

@@ -70,7 +70,10 @@ class MemberState(IntEnum):
 GROUP_TRANSITIONS: Final[dict[tuple[GroupState, GroupState], str]] = {
     (GroupState.EMPTY, GroupState.STABLE): "a first member joins and has everything",
     (GroupState.EMPTY, GroupState.DEAD): "deleted, or its last offset expired",
-    (GroupState.STABLE, GroupState.RECONCILING): "a member joins, or what they read changes",
+    (
+        GroupState.STABLE,
+        GroupState.RECONCILING,
+    ): "a member joins or is away for a while, or what they read changes",
     (GroupState.STABLE, GroupState.ASSIGNING): "a member leaves or falls silent",
     (GroupState.STABLE, GroupState.EMPTY): "the last member leaves or falls silent",
     (GroupState.RECONCILING, GroupState.STABLE): "the last member has come to its target",
@@ -143,6 +146,7 @@ class ConsumerGroup:
 
     __slots__ = (
         "assignment_epoch",
+        "assignment_timestamp_ms",
         "group_epoch",
         "group_id",
         "is_dead",
@@ -164,6 +168,7 @@ class ConsumerGroup:
         self.metadata_hash = 0
         """Of the topics its members read, as they were at the group epoch."""
         self.assignment_epoch = 0
+        self.assignment_timestamp_ms = 0
         self.is_dead = False
         self.members: dict[str, ConsumerMember] = {}
         self.static_members: dict[str, str] = {}
@@ -206,6 +211,11 @@ class ConsumerGroup:
     @property
     def is_empty(self) -> bool:
         return not self.members
+
+    @property
+    def emptied_ms(self) -> int | None:
+        """When the last member went, if none is left and it is known: that is when the last target was made."""
+        return self.assignment_timestamp_ms or None if not self.members else None
 
     def topics_of(self, member: ConsumerMember) -> frozenset[str]:
         """The names of the topics a member reads."""
@@ -254,12 +264,13 @@ def _group_metadata(group: ConsumerGroup, _key: Any, value: Any) -> None:
 
 def _member_metadata(group: ConsumerGroup, key: Any, value: Any) -> None:
     member_id = key.member_id
-    old = group.members.pop(member_id, None)
-    if old is not None and old.instance_id is not None and group.static_members[old.instance_id] == member_id:
-        del group.static_members[old.instance_id]
+    old = group.members.get(member_id)
+    if old is not None and group.static_members.get(old.instance_id or "") == member_id:
+        del group.static_members[old.instance_id or ""]
     if value is None:
         if old is not None:
             _give_up(group, old)
+            del group.members[member_id]
         return
     if value.instance_id is not None:
         group.static_members[value.instance_id] = member_id
@@ -276,7 +287,11 @@ def _member_metadata(group: ConsumerGroup, key: Any, value: Any) -> None:
 
 
 def _target_metadata(group: ConsumerGroup, _key: Any, value: Any) -> None:
-    group.assignment_epoch = 0 if value is None else value.assignment_epoch
+    if value is None:
+        group.assignment_epoch = group.assignment_timestamp_ms = 0
+    else:
+        group.assignment_epoch = value.assignment_epoch
+        group.assignment_timestamp_ms = value.assignment_timestamp
 
 
 def _target_member(group: ConsumerGroup, key: Any, value: Any) -> None:

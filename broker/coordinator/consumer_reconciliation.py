@@ -1,6 +1,6 @@
 """Where a member of a consumer group goes next: one step of its way to its target assignment, as a pure function.
 
-    assigned = what it has ∩ target      revoking = what it has − target      pending = target − what it has
+    assigned: what it has and is to have      revoking: has, is not to have      pending: is to have, has not
 
 First it lets go of `revoking` (it stays in its epoch until it owns none of that any more); then it comes to the
 target's epoch and is given of `pending` what nobody else holds; and then the rest, as others let go.
@@ -56,9 +56,11 @@ def _owns_any(owned: Assignment | None, partitions: Mapping[TopicPartition, int]
 
 def _without_unsubscribed(member: ConsumerMember, target: Target, owned: Assignment | None) -> ConsumerMember:
     """Take away the topics it does not read any more; it stays in its epoch."""
-    kept, lost = {}, {}
-    for partition, epoch in member.assigned.items():
-        (kept if partition[0] in target.subscribed else lost)[partition] = epoch
+    subscribed = target.subscribed
+    lost = {
+        partition: epoch for partition, epoch in member.assigned.items() if partition[0] not in subscribed
+    }
+    kept = {partition: epoch for partition, epoch in member.assigned.items() if partition not in lost}
     if not lost:
         return member
     revoking = {**member.revoking, **lost}
