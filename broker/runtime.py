@@ -99,11 +99,13 @@ class Broker:
     def groups(self) -> GroupCoordinator:
         """The coordinator of all groups, loaded from its topic. Its modules are a good part of a start's time, so it is
         made at its first use, or at the start if there is anything to load."""
+        from broker.coordinator.consumer_catalog import CatalogTopics
         from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
         from broker.coordinator.offsets_topic import OffsetsTopic
 
         settings = GroupSettings.of(self.config)
-        groups = GroupCoordinator(OffsetsTopic(self), self, settings, self.flusher.kick)
+        topics = CatalogTopics(self.catalog)
+        groups = GroupCoordinator(OffsetsTopic(self), self, settings, self.flusher.kick, topics)
         groups.load()
         return groups
 

@@ -31,6 +31,19 @@ from broker.coordinator.classic_members import (
     decide_timer,
 )
 from broker.coordinator.classic_rebalance import ClassicLimits, join_refused, sync_refused
+from broker.coordinator.consumer_catalog import NoTopics, Topics
+from broker.coordinator.consumer_classic import decide_classic_join, decide_classic_leave
+from broker.coordinator.consumer_describe import describe_consumer_group
+from broker.coordinator.consumer_draft import ConsumerLimits, World
+from broker.coordinator.consumer_group import JOIN_EPOCH, ConsumerGroup
+from broker.coordinator.consumer_members import (
+    ConsumerHeartbeat,
+    decide_consumer_heartbeat,
+    decide_consumer_loaded,
+    decide_consumer_timer,
+    heartbeat_refused,
+)
+from broker.coordinator.consumer_offsets import consumer_fetch_refusal
 from broker.coordinator.group_records import decode_all, encode, partition_for
 from broker.coordinator.groups import Groups
 from broker.coordinator.offsets import (
@@ -46,12 +59,15 @@ from broker.coordinator.outcome import NEVER, Outcome, Reply, TimerChange, Timer
 from broker.coordinator.timers import Timers
 from broker.request import Deferred
 from protocol.errors import ApiError, ErrorCode, StorageFailed
+from protocol.messages.consumer_group_describe import DescribedGroup as DescribedConsumerGroup
+from protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatResponse
 from protocol.messages.describe_groups import DescribedGroup
 from protocol.messages.heartbeat import HeartbeatResponse
 from protocol.messages.join_group import JoinGroupResponse
 from protocol.messages.leave_group import LeaveGroupResponse
 from protocol.messages.list_groups import ListedGroup
 from protocol.messages.sync_group import SyncGroupResponse
+from protocol.primitives import format_uuid
 
 if TYPE_CHECKING:
     from broker.config import BrokerConfig
@@ -70,6 +86,8 @@ RETRY_MS: Final = 1000
 
 MAX_STRING_BYTES: Final = 32767
 """The longest string the records of `__consumer_offsets` can hold; flexible requests can carry longer ones."""
+
+NO_TOPICS: Final = NoTopics()
 
 EXPIRY: Final = TimerKey(TimerKind.EXPIRY, "")
 
@@ -105,6 +123,7 @@ class GroupSettings(NamedTuple):
     max_metadata_length: int = 4096
     retention_ms: int = 7 * 24 * 3_600_000
     expiry_interval_ms: int = 600_000
+    consumer: ConsumerLimits = ConsumerLimits()
 
     @classmethod
     def of(cls, config: BrokerConfig) -> GroupSettings:
@@ -115,6 +134,12 @@ class GroupSettings(NamedTuple):
             config["offset.metadata.max.bytes"],
             config["offsets.retention.minutes"] * 60_000,
             config["offsets.retention.check.interval.ms"],
+            ConsumerLimits(
+                config["group.consumer.session.timeout.ms"],
+                config["group.consumer.heartbeat.interval.ms"],
+                config["group.consumer.max.size"],
+                tuple(config["group.consumer.assignors"]),
+            ),
         )
 
 
@@ -140,6 +165,7 @@ class GroupCoordinator:
         host: Host,
         settings: GroupSettings,
         kick: Callable[[], None] = lambda: None,
+        topics: Topics = NO_TOPICS,
     ) -> None:
         """`kick` wakes the flusher after an append that no request has caused."""
         self.groups = Groups()
@@ -147,6 +173,7 @@ class GroupCoordinator:
         self.settings = settings
         self._log = group_log
         self._host = host
+        self._topics = topics
         self._kick = kick
         self._partition_count = 0
         self._waiting: dict[int, Deferred[Any]] = {}
@@ -167,7 +194,10 @@ class GroupCoordinator:
                 groups.apply("", record)
         now_ms = self._host.clock_ms()
         for group in list(groups.by_id.values()):
-            self._commit(decide_loaded(group, self.settings.classic, now_ms))
+            if isinstance(group, ConsumerGroup):
+                self._commit(decide_consumer_loaded(group, self._world(group.group_id)))
+            else:
+                self._commit(decide_loaded(group, self.settings.classic, now_ms))
         for topic in groups.offsets.topics():
             if not self._log.has_topic(topic):  # deleted shortly before a crash
                 self.topic_deleted(topic)
@@ -201,6 +231,8 @@ class GroupCoordinator:
 
         def decide() -> Outcome:
             group = self.groups.find(asked.group_id)
+            if isinstance(group, ConsumerGroup):
+                return decide_classic_join(group, asked, settings.classic, self._host.clock_ms())
             return decide_join(group, asked, settings.classic, self._host.clock_ms())
 
         self._run_when_created(decide, token, join_refused(WRITE_REFUSED, join.member_id))
@@ -211,7 +243,7 @@ class GroupCoordinator:
         if not sync.group_id:
             return _at_once(sync_refused(ErrorCode.INVALID_GROUP_ID))
         deferred, token = self._park()
-        group = self.groups.find(sync.group_id)
+        group = self._classic(sync.group_id)
         outcome = decide_sync(group, sync._replace(token=token), self.settings.classic, self._host.clock_ms())
         self._run(outcome, token, sync_refused(WRITE_REFUSED))
         return deferred
@@ -221,7 +253,7 @@ class GroupCoordinator:
         if not heartbeat.group_id:
             return _at_once(HeartbeatResponse(error_code=ErrorCode.INVALID_GROUP_ID))
         deferred, token = self._park()
-        group = self.groups.find(heartbeat.group_id)
+        group = self._classic(heartbeat.group_id)
         self._run(
             decide_heartbeat(group, heartbeat._replace(token=token), self._host.clock_ms()), token, None
         )
@@ -234,8 +266,31 @@ class GroupCoordinator:
         deferred, token = self._park()
         group = self.groups.find(leave.group_id)
         asked = leave._replace(token=token)
-        outcome = decide_leave(group, asked, self.settings.classic, self._host.clock_ms())
+        if isinstance(group, ConsumerGroup):
+            outcome = decide_classic_leave(group, asked, self._world(leave.group_id))
+        else:
+            outcome = decide_leave(group, asked, self.settings.classic, self._host.clock_ms())
         self._run(outcome, token, LeaveGroupResponse(error_code=WRITE_REFUSED))
+        return deferred
+
+    def consumer_heartbeat(self, beat: ConsumerHeartbeat) -> Deferred[ConsumerGroupHeartbeatResponse]:
+        """ConsumerGroupHeartbeat. `token` is given out here, and an id where the member may come without one."""
+        if _is_too_long(beat.group_id, beat.member_id):
+            return _at_once(heartbeat_refused(ErrorCode.INVALID_REQUEST))
+        deferred, token = self._park()
+        asked = beat._replace(token=token)
+        if not beat.member_id and not beat.needs_member_id and beat.member_epoch == JOIN_EPOCH:
+            asked = asked._replace(member_id=format_uuid(self._host.new_id()))
+
+        def decide() -> Outcome:
+            group = self.groups.find(asked.group_id)
+            return decide_consumer_heartbeat(group, asked, self._world(asked.group_id))
+
+        refusal = heartbeat_refused(WRITE_REFUSED)
+        if beat.member_epoch == JOIN_EPOCH:
+            self._run_when_created(decide, token, refusal)
+        else:
+            self._run(decide(), token, refusal)
         return deferred
 
     # --- offsets ------------------------------------------------------------------------------------------------
@@ -262,6 +317,13 @@ class GroupCoordinator:
         found = [self.groups.offsets.get(group_id, topic, partition) for topic, partition in partitions]
         self._run(Outcome(group_id, replies=[Reply(token, found)]), token, None)
         return deferred
+
+    def fetch_refusal(self, group_id: str, member_id: str | None, member_epoch: int) -> ErrorCode:
+        """Why offsets of a group are not told to somebody (KIP-848); NONE if they are."""
+        group = self.groups.find(group_id)
+        if isinstance(group, ConsumerGroup):
+            return consumer_fetch_refusal(group, member_id, member_epoch)
+        return ErrorCode.NONE
 
     def all_committed(self, group_id: str) -> Deferred[list[tuple[str, int, Committed]]]:
         """Everything a group has stored, as (topic, partition, committed)."""
@@ -290,10 +352,20 @@ class GroupCoordinator:
     # --- for administrators -------------------------------------------------------------------------------------
 
     def describe(self, group_id: str) -> Deferred[DescribedGroup | None]:
-        """The group as DescribeGroups shows it; None if there is no such group."""
+        """The group as DescribeGroups shows it; None if there is no such classic group."""
+        deferred, token = self._park()
+        group = self._classic(group_id)
+        described = group.described() if group is not None else None
+        self._run(Outcome(group_id, replies=[Reply(token, described)]), token, None)
+        return deferred
+
+    def describe_consumer(self, group_id: str) -> Deferred[DescribedConsumerGroup | None]:
+        """The group as ConsumerGroupDescribe shows it; None if there is no such consumer group."""
         deferred, token = self._park()
         group = self.groups.find(group_id)
-        described = group.described() if group is not None else None
+        described = None
+        if isinstance(group, ConsumerGroup):
+            described = describe_consumer_group(group, self._world(group_id))
         self._run(Outcome(group_id, replies=[Reply(token, described)]), token, None)
         return deferred
 
@@ -312,6 +384,14 @@ class GroupCoordinator:
         self._kick()
 
     # --- decisions ----------------------------------------------------------------------------------------------
+
+    def _world(self, group_id: str) -> World:
+        limits = self.settings.consumer.of_group(self._topics.group_settings(group_id))
+        return World(self._topics, limits, self._host.clock_ms())
+
+    def _classic(self, group_id: str) -> ClassicGroup | None:
+        group = self.groups.find(group_id)
+        return group if isinstance(group, ClassicGroup) else None
 
     def _park(self) -> tuple[Deferred[Any], int]:
         self._last_token += 1
@@ -404,10 +484,14 @@ class GroupCoordinator:
                 self._expire(now_ms)
                 continue
             group = self.groups.by_id.get(key.group_id)
-            if isinstance(group, ClassicGroup):
+            if group is None:
+                continue
+            if isinstance(group, ConsumerGroup):
+                outcome = decide_consumer_timer(group, key, self._world(key.group_id))
+            else:
                 outcome = decide_timer(group, key, self.settings.classic, now_ms)
-                if not self._commit(outcome):
-                    self.timers.change(TimerChange(key, now_ms + RETRY_MS))
+            if not self._commit(outcome):
+                self.timers.change(TimerChange(key, now_ms + RETRY_MS))
         self._arm()
         self._kick()
 

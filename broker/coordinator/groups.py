@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from broker.coordinator import classic_group
+from broker.coordinator import classic_group, consumer_group
 from broker.coordinator.classic_group import DEAD, EMPTY, ClassicGroup
+from broker.coordinator.consumer_group import ConsumerGroup
 from broker.coordinator.offsets import Offsets
 from broker.coordinator.outcome import Outcome, Record
+from protocol.messages.internal.consumer_group_records import ConsumerGroupMetadataKey
 from protocol.messages.internal.offset_records import GroupMetadataKey, OffsetCommitKey
+
+Group = ClassicGroup | ConsumerGroup
 
 
 class Groups:
@@ -19,10 +23,10 @@ class Groups:
     """
 
     def __init__(self) -> None:
-        self.by_id: dict[str, ClassicGroup] = {}
+        self.by_id: dict[str, Group] = {}
         self.offsets = Offsets()
 
-    def find(self, group_id: str) -> ClassicGroup | None:
+    def find(self, group_id: str) -> Group | None:
         """The group, or None if there is no such group."""
         group = self.by_id.get(group_id)
         if group is None and group_id in self.offsets:
@@ -45,12 +49,24 @@ class Groups:
             if applier is not None:
                 applier(self, event)
             return
-        classic_group.apply(self._group(group_id), event)
-
-    def _group(self, group_id: str) -> ClassicGroup:
         group = self.by_id.get(group_id)
-        if group is None:
+        if isinstance(group, ConsumerGroup):
+            consumer_group.apply(group, event)
+        else:
+            classic_group.apply(self._classic(group_id), event)
+
+    def _classic(self, group_id: str) -> ClassicGroup:
+        group = self.by_id.get(group_id)
+        if not isinstance(group, ClassicGroup):
+            assert group is None or group.is_empty
             group = self.by_id[group_id] = ClassicGroup(group_id)
+        return group
+
+    def _consumer(self, group_id: str) -> ConsumerGroup:
+        group = self.by_id.get(group_id)
+        if not isinstance(group, ConsumerGroup):
+            assert group is None or group.is_empty
+            group = self.by_id[group_id] = ConsumerGroup(group_id)
         return group
 
 
@@ -61,17 +77,29 @@ def _offset(groups: Groups, record: Record) -> None:
 def _classic_metadata(groups: Groups, record: Record) -> None:
     group_id = record.key.group
     if record.value is not None:
-        classic_group.apply(groups._group(group_id), record)
+        classic_group.apply(groups._classic(group_id), record)
         return
-    group = groups.by_id.pop(group_id, None)
-    if group is not None:
+    group = groups.by_id.get(group_id)
+    if isinstance(group, ClassicGroup):
+        del groups.by_id[group_id]
         if group.state is EMPTY:
             assert (EMPTY, DEAD) in classic_group.TRANSITIONS
         group.state = DEAD
 
 
+def _consumer(groups: Groups, record: Record) -> None:
+    group_id = record.key.group_id
+    if record.value is None and not isinstance(groups.by_id.get(group_id), ConsumerGroup):
+        return  # what it unmakes is gone already: its records have been compacted away
+    group = groups._consumer(group_id)
+    consumer_group.apply(group, record)
+    if record.value is None and record.key.__class__ is ConsumerGroupMetadataKey:
+        del groups.by_id[group_id]
+
+
 _APPLY: Final[dict[type, Callable[[Groups, Record], None]]] = {
     OffsetCommitKey: _offset,
     GroupMetadataKey: _classic_metadata,
+    **dict.fromkeys(consumer_group.RECORD_KEYS, _consumer),
 }
 """What a record changes, by the class of its key. Records of other kinds of groups are entered here."""

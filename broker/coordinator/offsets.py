@@ -11,9 +11,13 @@ from typing import Final, NamedTuple
 
 from broker.coordinator.classic_group import COMPLETING, EMPTY, PREPARING, STABLE, ClassicGroup
 from broker.coordinator.classic_members import generation_refusal
+from broker.coordinator.consumer_draft import group_tombstones
+from broker.coordinator.consumer_group import ConsumerGroup
+from broker.coordinator.consumer_offsets import consumer_commit_refusal
 from broker.coordinator.outcome import Outcome, Record, Reply, TimerChange, TimerKey, TimerKind
 from protocol.errors import ErrorCode
 from protocol.messages.internal.offset_records import GroupMetadataKey, OffsetCommitKey, OffsetCommitValue
+from protocol.schema import ZERO_UUID
 
 NO_EXPIRY: Final = -1
 MAX_TIMESTAMP_MS: Final = 2**63 - 1
@@ -45,6 +49,7 @@ class CommitOffset(NamedTuple):
     metadata: str = ""
     commit_timestamp_ms: int = -1
     """-1 is now; only v1 of the request can say something else."""
+    topic_id: bytes = ZERO_UUID
 
 
 class Commit(NamedTuple):
@@ -113,8 +118,10 @@ class Offsets:
 # --- OffsetCommit -----------------------------------------------------------------------------------------------
 
 
-def commit_refusal(group: ClassicGroup | None, commit: Commit) -> ErrorCode:
+def commit_refusal(group: ClassicGroup | ConsumerGroup | None, commit: Commit) -> ErrorCode:
     """Why a commit is not let in; NONE if it is."""
+    if isinstance(group, ConsumerGroup):
+        return consumer_commit_refusal(group, commit)
     if group is None:
         if commit.generation_id < 0:
             return ErrorCode.NONE
@@ -132,7 +139,7 @@ def commit_refusal(group: ClassicGroup | None, commit: Commit) -> ErrorCode:
 
 
 def decide_commit(
-    group: ClassicGroup | None, commit: Commit, max_metadata_length: int, now_ms: int
+    group: ClassicGroup | ConsumerGroup | None, commit: Commit, max_metadata_length: int, now_ms: int
 ) -> Outcome:
     """What an OffsetCommit comes to. The answer is an error code for each of its offsets, in order."""
     refusal = commit_refusal(group, commit)
@@ -165,7 +172,7 @@ def decide_commit(
             )
         )
     timers: list[TimerChange] = []
-    if group is not None and group.state in (STABLE, PREPARING):
+    if isinstance(group, ClassicGroup) and group.state in (STABLE, PREPARING):
         member = group.members.get(commit.member_id)
         if member is not None:  # a commit is a sign of life
             key = TimerKey(TimerKind.SESSION, commit.group_id, commit.member_id)
@@ -181,7 +188,7 @@ def tombstone(group_id: str, topic: str, partition: int) -> Record:
 
 
 def decide_offset_delete(
-    group: ClassicGroup | None,
+    group: ClassicGroup | ConsumerGroup | None,
     offsets: Offsets,
     token: int,
     group_id: str,
@@ -191,7 +198,7 @@ def decide_offset_delete(
     code = ErrorCode.NONE
     if group is None:
         code = ErrorCode.GROUP_ID_NOT_FOUND
-    elif group.state is not EMPTY and not group.uses_consumer_protocol:
+    elif not group.is_empty and not group.uses_consumer_protocol:
         code = ErrorCode.NON_EMPTY_GROUP
     if code or group is None:
         return Outcome(group_id, replies=[Reply(token, (code, []))])
@@ -206,13 +213,18 @@ def decide_offset_delete(
     return Outcome(group_id, events, [Reply(token, (code, codes))])
 
 
-def decide_group_delete(group: ClassicGroup | None, offsets: Offsets, token: int, group_id: str) -> Outcome:
+def decide_group_delete(
+    group: ClassicGroup | ConsumerGroup | None, offsets: Offsets, token: int, group_id: str
+) -> Outcome:
     """What DeleteGroups comes to for one group: an error code."""
     if group is None:
         return Outcome(group_id, replies=[Reply(token, ErrorCode.GROUP_ID_NOT_FOUND)])
-    if group.state is not EMPTY:
+    if not group.is_empty:
         return Outcome(group_id, replies=[Reply(token, ErrorCode.NON_EMPTY_GROUP)])
     events = [tombstone(group_id, topic, partition) for topic, partition, _ in offsets.all_of(group_id)]
+    if isinstance(group, ConsumerGroup):
+        events.extend(group_tombstones(group))
+        return Outcome(group_id, events, [Reply(token, ErrorCode.NONE)])
     events.append(Record(GroupMetadataKey(group=group_id), None))
     timers = [
         TimerChange(TimerKey(TimerKind.SESSION, group_id, member_id), -1) for member_id in group.named_members
@@ -220,7 +232,9 @@ def decide_group_delete(group: ClassicGroup | None, offsets: Offsets, token: int
     return Outcome(group_id, events, [Reply(token, ErrorCode.NONE)], timers)
 
 
-def decide_expiry(group: ClassicGroup, offsets: Offsets, retention_ms: int, now_ms: int) -> Outcome:
+def decide_expiry(
+    group: ClassicGroup | ConsumerGroup, offsets: Offsets, retention_ms: int, now_ms: int
+) -> Outcome:
     """Forget what has not been used for the retention time, and an empty group with nothing left (KIP-211).
 
     A simple group's offsets age from their commit. A consumer group's age from the moment the group became empty, or,
@@ -228,7 +242,9 @@ def decide_expiry(group: ClassicGroup, offsets: Offsets, retention_ms: int, now_
     there are members: what they read cannot be known.
     """
     base_ms = None
-    if group.protocol_type is not None and group.state is EMPTY:
+    if isinstance(group, ConsumerGroup):
+        base_ms = group.emptied_ms
+    elif group.protocol_type is not None and group.state is EMPTY:
         base_ms = group.state_timestamp_ms if group.state_timestamp_ms >= 0 else None
     elif group.protocol_type is not None:
         can_know = group.state is STABLE and group.uses_consumer_protocol
@@ -240,7 +256,11 @@ def decide_expiry(group: ClassicGroup, offsets: Offsets, retention_ms: int, now_
             events.append(tombstone(group.group_id, topic, partition))
         else:
             keeps_some = True
-    if not keeps_some and group.state is EMPTY and not group.named_members:
+    if keeps_some or not group.is_empty:
+        return Outcome(group.group_id, events)
+    if isinstance(group, ConsumerGroup):
+        events.extend(group_tombstones(group))
+    elif not group.named_members:
         events.append(Record(GroupMetadataKey(group=group.group_id), None))
     return Outcome(group.group_id, events)
 

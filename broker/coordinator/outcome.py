@@ -31,6 +31,8 @@ class TimerKind(Enum):
     """The join phase of a rebalance has lasted long enough."""
     SYNC = "sync"
     """The members of a new generation have had time enough to fetch their assignment."""
+    REBALANCE = "rebalance"
+    """A member of a consumer group has had time enough to let go of what it is to give up."""
     EXPIRY = "expiry"
     """It is time to look for expired offsets."""
 

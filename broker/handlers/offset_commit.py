@@ -54,6 +54,7 @@ def handle(broker: Broker, request: Request) -> OffsetCommitResponse | Deferred[
                     partition.committed_leader_epoch,
                     partition.committed_metadata or "",
                     partition.commit_timestamp if request.version == _TIMESTAMP_VERSION else -1,
+                    topic.topic_id,
                 )
             )
         refused.append(codes)

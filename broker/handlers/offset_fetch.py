@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.coordinator.answers import gathered, mapped
 from broker.coordinator.offsets import Committed
+from broker.request import Deferred
 from protocol.errors import ErrorCode
 from protocol.messages.offset_fetch import (
     OffsetFetchRequest,
@@ -29,7 +30,7 @@ from protocol.messages.offset_fetch import (
 from protocol.schema import ZERO_UUID
 
 if TYPE_CHECKING:
-    from broker.request import Deferred, Request
+    from broker.request import Request
     from broker.runtime import Broker
 
 _GROUPS_VERSION: Final = 8
@@ -56,6 +57,11 @@ def handle(broker: Broker, request: Request) -> Deferred[OffsetFetchResponse]:
 def _fetch(
     broker: Broker, asked: OffsetFetchRequestGroup, version: int
 ) -> Deferred[OffsetFetchResponseGroup]:
+    refusal = broker.groups.fetch_refusal(asked.group_id, asked.member_id, asked.member_epoch)
+    if refusal:
+        refused: Deferred[OffsetFetchResponseGroup] = Deferred()
+        refused.resolve(OffsetFetchResponseGroup(group_id=asked.group_id, error_code=refusal))
+        return refused
     if asked.topics is None:
         return mapped(
             broker.groups.all_committed(asked.group_id),
