@@ -105,7 +105,8 @@ class Broker:
 
         settings = GroupSettings.of(self.config)
         topics = CatalogTopics(self.catalog)
-        groups = GroupCoordinator(OffsetsTopic(self), self, settings, self.flusher.kick, topics)
+        offsets_topic = OffsetsTopic(self, f"{self.config.data_dir}/groups.checkpoint")
+        groups = GroupCoordinator(offsets_topic, self, settings, self.flusher.kick, topics)
         groups.load()
         return groups
 
@@ -328,6 +329,8 @@ class Process:
         for task in self._tasks:
             task.cancel()
         await self._server.drain(self._config["floe.shutdown.timeout.ms"] / 1000)
+        if "groups" in self._broker.__dict__:
+            self._broker.groups.close()
         self._broker.catalog.close()
         self._folder.close()
         log.info("stopped after %d rounds of %d syncs", self._flusher.rounds, self._flusher.syncs)

@@ -45,6 +45,8 @@ class Upkeep:
         if now_ms >= self._next_catalog_ms:
             self._next_catalog_ms = now_ms + self._catalog_interval_ms
             yield self._broker.catalog.write_checkpoint
+            if "groups" in self._broker.__dict__:  # else there is nothing new
+                yield from self._broker.groups.checkpoint_steps()
         if now_ms >= self._next_retention_ms:
             self._next_retention_ms = now_ms + self._retention_interval_ms
             yield from self._retention(now_ms)

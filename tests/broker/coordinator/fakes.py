@@ -74,6 +74,16 @@ class FakeLog:
             self.durable[index] = len(batches)
             self._waiters[index] = []
 
+    def records(self, index: int) -> Iterator[tuple[bytes | None, bytes | None]]:
+        for record in self.replay(index):
+            yield record.key, record.value
+
+    def checkpoint_steps(self) -> Iterator[Callable[[], None]]:
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
     def replay(self, index: int) -> Iterator[Record]:
         for batch in self.batches[index]:
             yield from batch
