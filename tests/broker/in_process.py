@@ -121,9 +121,7 @@ async def in_process(data_dir: Path, **settings: str) -> AsyncIterator[InProcess
     try:
         yield InProcessBroker(process)
     finally:
-        await process._server.drain(5)
-        process._broker.catalog.close()
-        process._folder.close()
+        await process._end(0)
         process._flusher.stop()
 
 
