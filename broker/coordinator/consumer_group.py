@@ -19,7 +19,7 @@ word: the answers to their heartbeats wait for it). The state of the group follo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from broker.coordinator.assignors.spec import NOTHING, Assignment, TopicPartition
@@ -57,14 +57,23 @@ class GroupState(Enum):
     DEAD = "Dead"
 
 
-class MemberState(IntEnum):
-    """Kafka's numbers, as they stand in ConsumerGroupCurrentMemberAssignmentValue."""
-
-    STABLE = 0
-    UNREVOKED_PARTITIONS = 1
-    UNRELEASED_PARTITIONS = 2
-    UNKNOWN = 127
+class MemberState(Enum):
+    STABLE = "Stable"
+    UNREVOKED_PARTITIONS = "UnrevokedPartitions"
+    UNRELEASED_PARTITIONS = "UnreleasedPartitions"
+    UNKNOWN = "Unknown"
     """Of a later version; such a member has to begin anew."""
+
+
+STATE_NUMBERS: Final = {
+    MemberState.STABLE: 0,
+    MemberState.UNREVOKED_PARTITIONS: 1,
+    MemberState.UNRELEASED_PARTITIONS: 2,
+    MemberState.UNKNOWN: 127,
+}
+"""Kafka's numbers, as they stand in ConsumerGroupCurrentMemberAssignmentValue."""
+
+_STATES: Final = {number: state for state, number in STATE_NUMBERS.items()}
 
 
 GROUP_TRANSITIONS: Final[dict[tuple[GroupState, GroupState], str]] = {
@@ -317,7 +326,7 @@ def _current_assignment(group: ConsumerGroup, key: Any, value: Any) -> None:
     member = member._replace(
         member_epoch=value.member_epoch,
         previous_member_epoch=value.previous_member_epoch,
-        state=_state(value.state),
+        state=_STATES.get(value.state, MemberState.UNKNOWN),
         assigned=_with_epochs(value.assigned_partitions, value.member_epoch),
         revoking=_with_epochs(value.partitions_pending_revocation, value.member_epoch),
     )
@@ -332,13 +341,6 @@ def _give_up(group: ConsumerGroup, member: ConsumerMember) -> None:
         for partition in partitions:
             if group.owners.get(partition) == member.member_id:
                 del group.owners[partition]
-
-
-def _state(number: int) -> MemberState:
-    try:
-        return MemberState(number)
-    except ValueError:
-        return MemberState.UNKNOWN
 
 
 def _regular_expression(group: ConsumerGroup, key: Any, value: Any) -> None:
@@ -423,7 +425,7 @@ def current_assignment_record(group_id: str, member: ConsumerMember) -> Record:
     value = ConsumerGroupCurrentMemberAssignmentValue(
         member_epoch=member.member_epoch,
         previous_member_epoch=member.previous_member_epoch,
-        state=member.state,
+        state=STATE_NUMBERS[member.state],
         assigned_partitions=_messages(member.assigned),
         partitions_pending_revocation=_messages(member.revoking),
     )

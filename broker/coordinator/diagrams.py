@@ -33,7 +33,13 @@ class Decisions(NamedTuple):
     conditions: tuple[str, ...]
 
 
-MACHINES: Final = (Machine("Classic group", "broker.coordinator.classic_group", "TRANSITIONS", "EMPTY"),)
+MACHINES: Final = (
+    Machine("Classic group", "broker.coordinator.classic_group", "TRANSITIONS", "EMPTY"),
+    Machine("Consumer group", "broker.coordinator.consumer_group", "GROUP_TRANSITIONS", "EMPTY"),
+    Machine(
+        "Member of a consumer group", "broker.coordinator.consumer_group", "MEMBER_TRANSITIONS", "STABLE"
+    ),
+)
 
 DECISIONS: Final = (
     Decisions(
