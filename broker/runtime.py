@@ -238,7 +238,9 @@ class Process:
     def _load_groups(self) -> None:
         """Groups have timers and clients that wait for them: what there is, is loaded before anybody asks."""
         if CONSUMER_OFFSETS in self._broker.catalog.topics:
+            gc.disable()  # a million offsets are no garbage, and would be looked through again and again
             assert self._broker.groups is not None
+            gc.enable()
 
     def _listen(self, sockets: Iterable[tuple[socket.socket, Endpoint]]) -> None:
         config = self._config

@@ -1,7 +1,7 @@
 """Taking up what is stored, quickly: a million committed offsets are loaded at a start.
 
-Almost every record is an offset in its present version, and neighbours in the checkpoint are offsets of one group and
-topic. Those are read here field by field; everything else goes the ordinary way.
+Almost every record is an offset in its present version without metadata, and neighbours in the checkpoint are offsets
+of one group and topic. Those are read here field by field; everything else goes the ordinary way.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Final
 
 from broker.coordinator.group_records import UnknownRecord, decode
 from broker.coordinator.groups import Groups
-from broker.coordinator.offsets import Committed
+from broker.coordinator.offsets import NO_EXPIRY, Committed
 from protocol.errors import Malformed
 
 log = logging.getLogger("floe.groups")
 
 _OFFSET_KEY: Final = b"\0\1"
-_OFFSET_VALUE: Final = Struct(">hqih")
-"""version, offset, leader epoch, length of the metadata; the metadata and the commit's time follow."""
-_TIMESTAMP: Final = Struct(">q")
-_PRESENT_VERSION: Final = b"\0\3"
-_VALUE_SIZE: Final = _OFFSET_VALUE.size + _TIMESTAMP.size
-assert _OFFSET_VALUE.size == 16
+_PARTITION: Final = Struct(">i")
+_OFFSET_VALUE: Final = Struct(">hqihq")
+"""version, offset, leader epoch, length of the metadata (here none), time of the commit"""
+_PRESENT_VERSION: Final = 3
+_VALUE_SIZE: Final = _OFFSET_VALUE.size
+assert _VALUE_SIZE == 24
 
 
 def load(groups: Groups, records: Iterable[tuple[bytes | None, bytes | None]]) -> int:
@@ -35,16 +35,24 @@ def load(groups: Groups, records: Iterable[tuple[bytes | None, bytes | None]]) -
     """
     partitions: dict[int, Committed] = {}
     last_prefix = b""
+    unpack, unpack_partition, make = _OFFSET_VALUE.unpack_from, _PARTITION.unpack_from, Committed._make
     count = 0
     for key, value in records:
         count += 1
-        if key is not None and value is not None and key[:2] == _OFFSET_KEY and value[:2] == _PRESENT_VERSION:
-            committed = _committed(value)
-            if committed is not None:
+        # Written out, without calls, as this is most of a start with many groups.
+        if (
+            value is not None
+            and key is not None
+            and len(value) == _VALUE_SIZE
+            and key.startswith(_OFFSET_KEY)
+        ):
+            version, offset, leader_epoch, length, timestamp_ms = unpack(value)
+            if version == _PRESENT_VERSION and not length:
                 if key[:-4] != last_prefix:
                     last_prefix = key[:-4]
                     partitions = _partitions(groups, key)
-                partitions[int.from_bytes(key[-4:], "big")] = committed
+                (partition,) = unpack_partition(key, len(key) - 4)
+                partitions[partition] = make((offset, leader_epoch, "", timestamp_ms, NO_EXPIRY))
                 continue
         last_prefix = b""  # what follows may delete what the neighbours are kept in
         try:
@@ -64,14 +72,3 @@ def _partitions(groups: Groups, key: bytes) -> dict[int, Committed]:
         return {}
     group_id, topic = key[4 : 4 + size].decode(), key[6 + size : -4].decode()
     return groups.offsets.by_group.setdefault(group_id, {}).setdefault(topic, {})
-
-
-def _committed(value: bytes) -> Committed | None:
-    if len(value) < _VALUE_SIZE:
-        return None
-    _, offset, leader_epoch, length = _OFFSET_VALUE.unpack_from(value)
-    if len(value) != _VALUE_SIZE + length:
-        return None
-    (timestamp_ms,) = _TIMESTAMP.unpack_from(value, _OFFSET_VALUE.size + length)
-    metadata = value[_OFFSET_VALUE.size : -_TIMESTAMP.size].decode() if length else ""
-    return Committed(offset, leader_epoch, metadata, timestamp_ms)
