@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from heapq import heapify, heappop, heappush, heapreplace
 
 from broker.coordinator.assignors.spec import Assignment, MemberSpec, TopicPartition
 
@@ -80,10 +81,17 @@ def _different_topics(
     for member_id in kept:
         for topic_id in members[member_id].subscribed:
             readers.setdefault(topic_id, []).append(member_id)
-    # The partitions fewest can have come first: the others even out what they leave uneven.
-    for partition in sorted(free, key=lambda partition: (len(readers[partition[0]]), partition)):
-        least = min(readers[partition[0]], key=lambda member_id: len(kept[member_id]))
-        kept[least].append(partition)
+    by_topic: dict[bytes, list[TopicPartition]] = {}
+    for partition in free:
+        by_topic.setdefault(partition[0], []).append(partition)
+    # The topics fewest read come first: the others even out what they leave uneven.
+    for topic_id in sorted(by_topic, key=lambda topic_id: (len(readers[topic_id]), topic_id)):
+        least = [(len(kept[member_id]), member_id) for member_id in readers[topic_id]]
+        heapify(least)
+        for partition in by_topic[topic_id]:
+            size, member_id = least[0]
+            kept[member_id].append(partition)
+            heapreplace(least, (size + 1, member_id))
     held: dict[str, dict[bytes, list[int]]] = {member_id: {} for member_id in kept}
     for member_id, partitions in kept.items():
         for topic_id, index in sorted(partitions):
@@ -101,30 +109,38 @@ def _hand_down(
 ) -> None:
     """Hand partitions down chains until no chain leads from a member to one that has at least two fewer."""
     settled: set[str] = set()
-    while len(settled) < len(sizes):
-        giver = max((member_id for member_id in sizes if member_id not in settled), key=sizes.__getitem__)
-        chain = _chain(held, sizes, readers, giver)
-        if not chain:
-            # Whoever it reaches has as many, give or take one; a handover elsewhere does not change that.
+    largest = [(-size, member_id) for member_id, size in sizes.items()]
+    heapify(largest)
+    while largest:
+        size, giver = heappop(largest)
+        if giver in settled or -size != sizes[giver]:
+            continue  # seen to, or queued again with its present size
+        came_by: dict[str, tuple[str, bytes]] = {}
+        receiver = _find_receiver(held, sizes, readers, giver, came_by, settled)
+        if receiver is None:
+            # All it reaches have as many, or one fewer, and reach nobody else: none of them ever gives or takes.
             settled.add(giver)
+            settled.update(came_by)
             continue
-        for from_id, topic_id, to_id in chain:
+        for from_id, topic_id, to_id in _way_back(came_by, giver, receiver):
             index = held[from_id][topic_id].pop()
             if not held[from_id][topic_id]:
                 del held[from_id][topic_id]
             held[to_id].setdefault(topic_id, []).append(index)
-        sizes[giver] -= 1
-        sizes[chain[-1][2]] += 1
+        for member_id, by in ((giver, -1), (receiver, 1)):
+            sizes[member_id] += by
+            heappush(largest, (-sizes[member_id], member_id))
 
 
-def _chain(
+def _find_receiver(
     held: dict[str, dict[bytes, list[int]]],
     sizes: dict[str, int],
     readers: Mapping[bytes, list[str]],
     giver: str,
-) -> list[tuple[str, bytes, str]]:
-    """The shortest chain of handovers (from, topic, to) to a member with at least two fewer; empty if there is none."""
-    came_by: dict[str, tuple[str, bytes]] = {}
+    came_by: dict[str, tuple[str, bytes]],
+    settled: set[str],
+) -> str | None:
+    """The nearest member with at least two fewer that a chain leads to; `came_by` says how each was reached."""
     seen_topics: set[bytes] = set()
     queue = deque([giver])
     while queue:
@@ -134,13 +150,13 @@ def _chain(
                 continue
             seen_topics.add(topic_id)
             for reader in readers[topic_id]:
-                if reader == giver or reader in came_by:
+                if reader == giver or reader in came_by or reader in settled:
                     continue
                 came_by[reader] = (member_id, topic_id)
                 if sizes[reader] <= sizes[giver] - 2:
-                    return _way_back(came_by, giver, reader)
+                    return reader
                 queue.append(reader)
-    return []
+    return None
 
 
 def _way_back(
