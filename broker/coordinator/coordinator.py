@@ -59,6 +59,7 @@ from broker.coordinator.offsets import (
 from broker.coordinator.outcome import NEVER, Outcome, Reply, TimerChange, TimerKey, TimerKind
 from broker.coordinator.timers import Timers
 from broker.request import Deferred
+from broker.topics.names import CONSUMER_OFFSETS
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.consumer_group_describe import DescribedGroup as DescribedConsumerGroup
 from protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatResponse
@@ -383,10 +384,24 @@ class GroupCoordinator:
 
     def topic_deleted(self, topic: str) -> None:
         """Forget what groups have stored for a topic that is gone."""
+        if topic == CONSUMER_OFFSETS:
+            self._forget_everything()
+            return
         concerned = [group_id for group_id, topics in self.groups.offsets.by_group.items() if topic in topics]
         for group_id in concerned:
             self._commit(decide_topic_deleted(self.groups.offsets, group_id, topic))
         self._kick()
+
+    def _forget_everything(self) -> None:
+        """Somebody has deleted the topic all this is kept in. Who waits finds out by a time-out of their own."""
+        log.warning("%s was deleted: all groups and committed offsets are gone", CONSUMER_OFFSETS)
+        self._log.deleted()
+        self._partition_count = 0
+        self.groups = Groups()
+        self.timers = Timers()
+        self._waiting.clear()
+        self._expiring = None
+        self._change_timers([TimerChange(EXPIRY, self._host.clock_ms() + self.settings.expiry_interval_ms)])
 
     # --- decisions ----------------------------------------------------------------------------------------------
 
@@ -425,7 +440,7 @@ class GroupCoordinator:
                 except ApiError as refusal:  # more than a segment holds
                     log.error("group %s: nothing was written: %s", outcome.group_id, refusal.message)
                     return False
-            self.groups.apply_outcome(outcome)
+            self._apply(outcome)
         if outcome.timers:
             self._change_timers(outcome.timers)
         replies = outcome.replies
@@ -434,6 +449,15 @@ class GroupCoordinator:
         ):
             self._resolve(replies)
         return True
+
+    def _apply(self, outcome: Outcome) -> None:
+        groups = self.groups
+        group = groups.by_id.get(outcome.group_id)
+        before = group.state if group is not None else None
+        groups.apply_outcome(outcome)
+        group = groups.by_id.get(outcome.group_id)
+        if group is not None and group.state is not before:
+            log.info("%r", group)
 
     def _resolve(self, replies: Sequence[Reply]) -> None:
         for token, response in replies:

@@ -49,6 +49,9 @@ class GroupLog(Protocol):
     def records(self, index: int) -> Iterator[tuple[bytes | None, bytes | None]]:
         """Key and value of every record of a partition that matters: in order, those from a checkpoint first."""
 
+    def deleted(self) -> None:
+        """The topic is gone; it may be created again."""
+
     def checkpoint_steps(self) -> Iterator[Callable[[], None]]:
         """What makes the next start quick, in small steps."""
 
@@ -201,6 +204,12 @@ class OffsetsTopic:
             self._changes[index] = changes | self._changes.get(
                 index, {}
             )  # the next write makes up for this one
+
+    def deleted(self) -> None:
+        self._changes.clear()
+        if self._checkpoint is not None:
+            self._checkpoint.close()
+            self._checkpoint = None  # opened for another topic it throws its contents away
 
     def close(self) -> None:
         for step in self.checkpoint_steps():

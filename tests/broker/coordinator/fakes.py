@@ -78,6 +78,9 @@ class FakeLog:
         for record in self.replay(index):
             yield record.key, record.value
 
+    def deleted(self) -> None:
+        self.__init__(self._final_count, is_created=False)  # type: ignore[misc]
+
     def checkpoint_steps(self) -> Iterator[Callable[[], None]]:
         return iter(())
 

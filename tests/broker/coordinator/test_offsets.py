@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.coordinator.offsets import CommitOffset
+from broker.coordinator.offsets import Commit, CommitOffset
 from protocol.errors import ErrorCode
 from tests.broker.coordinator.fakes import value_of
 from tests.broker.coordinator.harness import GROUP, Coordinated
@@ -42,8 +42,6 @@ def test_a_commit_is_answered_when_it_is_durable_and_not_read_before() -> None:
     it.log.is_synchronous = False
     committing = it.groups.commit
     answers: list[object] = []
-    from broker.coordinator.offsets import Commit
-
     committing(Commit(0, GROUP, -1, "", None, [CommitOffset("topic", 0, 9)])).then(answers.append)
     it.groups.committed(GROUP, [("topic", 0)]).then(answers.append)
     assert answers == []
@@ -166,6 +164,20 @@ def test_a_topic_deleted_just_before_a_crash_is_noticed_at_the_start() -> None:
     it.log.missing_topics.add("topic")
     it.restart()
     assert it.committed() is None
+
+
+def test_with_its_own_topic_everything_is_gone() -> None:
+    it = Coordinated()
+    it.stable(1)
+    it.commit(1, group="other")
+    it.groups.topic_deleted("__consumer_offsets")
+    assert list(it.groups.groups.ids()) == []
+    again = it.groups.commit(Commit(0, "other", -1, "", None, [CommitOffset("topic", 0, 2)]))
+    it.log.created()
+    assert value_of(again) == [ErrorCode.NONE]
+    assert it.committed(group="other") == 2
+    it.restart()
+    assert it.committed(group="other") == 2
 
 
 # --- expiry ---
