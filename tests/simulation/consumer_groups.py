@@ -1,0 +1,409 @@
+"""Members of one consumer group (KIP-848) on a network that loses and delays, against a coordinator that crashes.
+
+Everything is drawn from a seed: who joins when and as what, who leaves, crashes, freezes, changes what it reads, how
+long it takes to let go of a partition, which requests and answers are lost, when topics grow or are deleted, when the
+broker is killed and how much of what was not durable it finds again. Members do what real clients do: one heartbeat at
+a time, all they know again after an answer that did not come, partitions given up first and taken after, everything
+dropped and joined anew when they are fenced or have not been answered for too long.
+
+Checked all along: no partition is read by two members. At the end, with the faults switched off: within a session and a
+few heartbeats the group is stable, every partition is read by exactly one member that is there, and the partitions are
+spread evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from random import Random
+from typing import Any, Final
+
+from broker.coordinator.assignors.spec import TopicPartition
+from broker.coordinator.consumer_draft import ConsumerLimits
+from broker.coordinator.consumer_group import ConsumerGroup, GroupState, pairs
+from broker.coordinator.consumer_members import ConsumerHeartbeat
+from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+from broker.coordinator.group_records import decode_all
+from broker.coordinator.groups import Groups
+from broker.coordinator.outcome import NOBODY
+from protocol.errors import ErrorCode
+from protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatResponse
+from tests.broker.coordinator.consumer_harness import GROUP, FakeTopics
+from tests.broker.coordinator.fakes import FakeHost, FakeLog
+
+SESSION_MS: Final = 15_000
+HEARTBEAT_MS: Final = 2_000
+REBALANCE_MS: Final = 30_000
+REQUEST_TIMEOUT_MS: Final = 3_000
+SLOWEST_REVOCATION_MS: Final = 4_000
+RESTART_MS: Final = 300
+SETTLING_MS: Final = SESSION_MS + 2 * SLOWEST_REVOCATION_MS + 8 * HEARTBEAT_MS
+"""When everything must be in order after the last fault: silent members' sessions are over, one round to hear of the
+new target, the time to let go, and rounds to say and hear so; twice over, for a target that came in the middle."""
+
+
+class World:
+    """One schedule."""
+
+    def __init__(self, seed: int, log: type[FakeLog] = FakeLog) -> None:
+        self.random = random = Random(seed)
+        self.static_share = random.choice((0, 0.3, 1))
+        self.topics = FakeTopics(topic=random.choice((1, 2, 3, 10, 50, 200)), other=random.choice((1, 7)))
+        self.reads_alike = random.random() < 0.6
+        self.host = FakeHost()
+        self.log = log(is_synchronous=False)
+        self.is_up = True
+        self.lives = 0
+        self.members: list[SimulatedMember] = []
+        self.readers: dict[TopicPartition, SimulatedMember] = {}
+        self.is_faulty = True
+        self.handovers = 0
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._sequence = 0
+        self._start()
+
+    def _start(self) -> None:
+        settings = GroupSettings(consumer=ConsumerLimits(SESSION_MS, HEARTBEAT_MS))
+        self.groups = GroupCoordinator(self.log, self.host, settings, topics=self.topics)
+        self.groups.load()
+
+    @property
+    def group(self) -> ConsumerGroup | None:
+        group = self.groups.groups.find(GROUP)
+        assert group is None or isinstance(group, ConsumerGroup)
+        return group
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def later(self, delay_ms: int, action: Callable[[], None]) -> None:
+        self._sequence += 1
+        heappush(self._queue, (self.host.now_ms + delay_ms, self._sequence, action))
+
+    def run(self, duration_ms: int) -> None:
+        end_ms = self.host.now_ms + duration_ms
+        while True:
+            due_ms = self._queue[0][0] if self._queue else end_ms + 1
+            timer_ms = self.host.next_ms
+            if timer_ms is not None and timer_ms <= min(due_ms, end_ms):
+                self.host.run_next()
+                self._written()
+            elif due_ms <= end_ms:
+                self.host.now_ms, _, action = heappop(self._queue)
+                action()
+            else:
+                break
+        self.host.now_ms = end_ms
+
+    # --- the network and the disk ---------------------------------------------------------------------------------
+
+    def ask(self, beat: ConsumerHeartbeat, answered: Callable[[Any], None]) -> None:
+        """Send a request. It, or the answer, may be lost; the connection is closed then, and nothing comes late."""
+        random = self.random
+        if self.is_faulty and random.random() < 0.05:
+            return
+        self.later(random.randrange(1, 30), lambda: self._arrive(beat, answered))
+
+    def _arrive(self, beat: ConsumerHeartbeat, answered: Callable[[Any], None]) -> None:
+        if not self.is_up:
+            return
+        life = self.lives
+
+        def back(response: Any) -> None:
+            is_lost = self.is_faulty and self.random.random() < 0.05
+            if life == self.lives and self.is_up and not is_lost:
+                self.later(self.random.randrange(1, 30), lambda: answered(response))
+
+        self.groups.consumer_heartbeat(beat).then(back)
+        self._written()
+
+    def _written(self) -> None:
+        """Something may have been written: it is synced before long, unless the broker is killed just then."""
+        life = self.lives
+
+        def sync() -> None:
+            if life == self.lives and self.is_up:
+                self.log.sync()
+
+        self.later(self.random.randrange(5), sync)
+
+    def kill(self) -> None:
+        """The broker is gone; it comes back with what was durable, and some of what was not."""
+        if not self.is_up:
+            return
+        self.is_up = False
+        self.groups.close()
+        self.log.crash(lambda count: self.random.randrange(count + 1))
+        self.later(RESTART_MS, self._restart)
+
+    def _restart(self) -> None:
+        self.lives += 1
+        self.is_up = True
+        self._start()
+
+    # --- what must hold -------------------------------------------------------------------------------------------
+
+    def reads(self, member: SimulatedMember, partitions: set[TopicPartition]) -> None:
+        """A member reads these partitions from now on, and no others."""
+        for partition in member.owned - partitions:
+            del self.readers[partition]
+        for partition in partitions - member.owned:
+            reader = self.readers.get(partition)
+            if reader is not None and not reader.is_reading:
+                reader.owned.discard(partition)  # it is frozen or dead, and will know that it was
+                reader = None
+            assert reader is None, f"{partition} is read by {reader} and {member}: {self.group}"
+            self.readers[partition] = member
+            self.handovers += 1
+        member.owned = set(partitions)
+
+    def check_settled(self) -> None:
+        """Everything is in order."""
+        group = self.group
+        alive = [member for member in self.members if member.is_alive]
+        assert group is not None
+        assert group.members.keys() == {member.member_id for member in alive}, group.members.keys()
+        if not alive:
+            return
+        assert group.state is GroupState.STABLE, group
+        read = self.topics.partitions(*{name for member in alive for name in member.topic_names})
+        assert {partition for partition in self.readers if self.readers[partition].is_alive} == read
+        for member in alive:
+            assert member.owned == group.target.get(member.member_id, frozenset()), member
+        if self.reads_alike:
+            sizes = [len(member.owned) for member in alive]
+            assert max(sizes) - min(sizes) <= 1, sizes
+
+    def check_replay(self) -> None:
+        """What is in the log is what the coordinator knows."""
+        replayed = Groups()
+        for index in range(self.log.partition_count):
+            for record in decode_all(self.log.replay(index)):
+                replayed.apply("", record)
+        live, again = self.groups.groups.by_id.get(GROUP), replayed.by_id.get(GROUP)
+        assert isinstance(live, ConsumerGroup) and isinstance(again, ConsumerGroup)
+        for name in ConsumerGroup.__slots__:
+            if name != "topics_version":
+                assert getattr(live, name) == getattr(again, name), name
+
+
+class SimulatedMember:
+    """A consumer, as clients are: librdkafka and Java's do the same."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.number = number
+        self.instance_id = f"instance-{number}" if world.random.random() < world.static_share else None
+        self.incarnation = 0
+        self.member_id = f"member-{number}"
+        self.topic_names = _topic_names(world)
+        self.owned: set[TopicPartition] = set()
+        self.is_alive = True
+        self.is_frozen = False
+        self.round = 0
+        self.reconciliation = 0
+        self.answered_ms = world.host.now_ms
+        self._begin()
+
+    def __repr__(self) -> str:
+        return f"{self.member_id} in epoch {self.epoch} with {len(self.owned)} partitions"
+
+    @property
+    def is_reading(self) -> bool:
+        return self.is_alive and not self.is_frozen and self.world.host.now_ms < self.answered_ms + SESSION_MS
+
+    def _begin(self) -> None:
+        """Join (anew), with nothing."""
+        self.world.reads(self, set())
+        self.epoch = 0
+        self.told: set[TopicPartition] = set()
+        self.is_reconciling = False
+        self.said: frozenset[TopicPartition] | None = None
+        """What it last said to own; None makes the next heartbeat say everything."""
+        self.said_topics: frozenset[str] | None = None
+        self.answered_ms = self.world.host.now_ms
+        self.round += 1
+        self.reconciliation += 1
+        self._heartbeat()
+
+    def _heartbeat(self) -> None:
+        """One request; the next goes out after its answer, or when none has come for too long."""
+        world = self.world
+        if not self.is_alive or self.is_frozen:
+            return
+        if self.epoch and world.host.now_ms >= self.answered_ms + SESSION_MS:
+            self._begin()
+            return
+        self.round += 1
+        this_round, sent_ms = self.round, world.host.now_ms
+        is_full = self.said is None
+        owned = frozenset(self.owned)
+        beat = ConsumerHeartbeat(
+            token=NOBODY,
+            group_id=GROUP,
+            member_id=self.member_id,
+            member_epoch=self.epoch,
+            instance_id=self.instance_id,
+            rebalance_timeout_ms=REBALANCE_MS if is_full else -1,
+            topic_names=self.topic_names if is_full or self.said_topics != self.topic_names else None,
+            owned=owned if is_full or owned != self.said else None,
+            needs_member_id=True,
+        )
+        self.said, self.said_topics = owned, self.topic_names
+
+        def answered(response: ConsumerGroupHeartbeatResponse) -> None:
+            if self.round == this_round and self.is_alive and not self.is_frozen:
+                self.answered_ms = sent_ms
+                self._answered(response)
+
+        def gave_up() -> None:
+            if self.round == this_round and self.is_alive:
+                self.said = None
+                self._heartbeat()
+
+        world.ask(beat, answered)
+        world.later(REQUEST_TIMEOUT_MS, gave_up)
+
+    def _answered(self, response: ConsumerGroupHeartbeatResponse) -> None:
+        code = ErrorCode(response.error_code)
+        self.round += 1  # nobody waits for the answer any more
+        if code in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_MEMBER_EPOCH, ErrorCode.GROUP_ID_NOT_FOUND):
+            self._begin()
+            return
+        if code is ErrorCode.UNRELEASED_INSTANCE_ID:
+            self.said = None
+        else:
+            assert code is ErrorCode.NONE, code
+            self.epoch = response.member_epoch
+            if response.assignment is not None:
+                self.told = set(pairs(response.assignment.topic_partitions))
+                self._reconcile()
+        self._next_heartbeat(HEARTBEAT_MS)
+
+    def _next_heartbeat(self, delay_ms: int) -> None:
+        this_round = self.round
+        self.world.later(delay_ms, lambda: self._heartbeat() if self.round == this_round else None)
+
+    def _reconcile(self) -> None:
+        """Let go of what is to go, which takes its time; then take what is new, and say so at once."""
+        if self.is_reconciling or self.told == self.owned:
+            return
+        self.is_reconciling = True
+        random = self.world.random
+        slow = random.randrange(SLOWEST_REVOCATION_MS) if self.owned - self.told else random.randrange(50)
+        self.reconciliation += 1
+        this = self.reconciliation
+        self.world.later(slow, lambda: self._reconciled() if self.reconciliation == this else None)
+
+    def _reconciled(self) -> None:
+        if not self.is_reconciling or not self.is_alive or self.is_frozen:
+            return
+        self.is_reconciling = False
+        told = set(self.told)
+        if self.epoch <= 0 or told == self.owned:
+            return
+        self.world.reads(self, told)
+        self.round += 1
+        self._heartbeat()
+
+    # --- what happens to it ---------------------------------------------------------------------------------------
+
+    def freeze(self, duration_ms: int) -> None:
+        if self.is_alive and not self.is_frozen:
+            self.is_frozen = True
+            self.world.later(duration_ms, self._thaw)
+
+    def _thaw(self) -> None:
+        if not self.is_alive:
+            return
+        self.is_frozen = False
+        self.round += 1
+        if self.world.host.now_ms >= self.answered_ms + SESSION_MS:
+            self._begin()  # it knows by its own clock that it has been out for too long
+        else:
+            self.said = None
+            self.is_reconciling = False
+            self._reconcile()
+            self._heartbeat()
+
+    def crash(self) -> None:
+        self.world.reads(self, set())
+        self.is_alive = False
+        self.round += 1
+
+    def leave(self) -> None:
+        """Say goodbye, which may be lost; a static member will be back."""
+        if not self.is_alive or self.is_frozen or not self.epoch:
+            return
+        world = self.world
+        self.crash()
+        epoch = -1 if self.instance_id is None else world.random.choice((-1, -2))
+        beat = ConsumerHeartbeat(
+            NOBODY, GROUP, self.member_id, epoch, instance_id=self.instance_id, needs_member_id=True
+        )
+        world.ask(beat, lambda _response: None)
+
+    def come_back(self) -> None:
+        """A new process with the same instance id."""
+        if self.is_alive:
+            return
+        self.incarnation += 1
+        self.member_id = f"member-{self.number}-{self.incarnation}"
+        self.is_alive, self.is_frozen = True, False
+        self._begin()
+
+    def change_topics(self) -> None:
+        if self.is_alive and not self.world.reads_alike:
+            self.topic_names = _topic_names(self.world)
+
+
+def _topic_names(world: World) -> frozenset[str]:
+    if world.reads_alike:
+        return frozenset(["topic", "other"])
+    return frozenset(world.random.choice((["topic"], ["other"], ["topic", "other"], ["topic", "missing"])))
+
+
+def _disturb(world: World) -> None:
+    """Something happens."""
+    random = world.random
+    what = random.random()
+    member = random.choice(world.members) if world.members else None
+    if member is None or (what < 0.25 and len(world.members) < 12):
+        world.members.append(SimulatedMember(world, len(world.members)))
+    elif what < 0.35:
+        member.leave()
+    elif what < 0.45:
+        if member.is_alive:
+            member.crash()
+    elif what < 0.6:
+        member.freeze(random.choice((500, 3000, SESSION_MS // 2, 2 * SESSION_MS)))
+    elif what < 0.75:
+        member.come_back()
+    elif what < 0.82:
+        member.change_topics()
+    elif what < 0.88:
+        name = random.choice(("topic", "other"))
+        topic = world.topics.by_name(name)
+        assert topic is not None
+        world.topics.grow(name, topic.partition_count + random.randrange(1, 4))
+    else:
+        world.kill()
+
+
+def play(seed: int, log: type[FakeLog] = FakeLog) -> World:
+    """A schedule from its seed, to its end. Raises AssertionError where a promise is broken."""
+    world = World(seed, log)
+    random = world.random
+    for _ in range(random.randrange(5, 40)):
+        _disturb(world)
+        world.run(random.choice((10, 100, 1000, 5000, SESSION_MS)))
+    world.is_faulty = False
+    for member in world.members:
+        if member.is_frozen:
+            member._thaw()
+    world.members.append(SimulatedMember(world, len(world.members)))
+    world.run(RESTART_MS + REQUEST_TIMEOUT_MS)
+    world.run(SETTLING_MS)
+    world.check_settled()
+    world.log.sync()
+    world.check_replay()
+    return world
