@@ -25,6 +25,8 @@ NOBODY: Final = 0
 class TimerKind(Enum):
     """What a timer's end means."""
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and each heartbeat hashes one
+
     SESSION = "session"
     """A member has not been heard of for its session time-out."""
     JOIN = "join"
