@@ -16,8 +16,8 @@ from protocol.errors import ApiError, ErrorCode
 MAX_COMPILED: Final = 128
 """Patterns kept compiled; a few kilobytes each."""
 
-MAX_PATTERN_LENGTH: Final = 16_384
-"""Characters. Names of topics are no longer than 249; a pattern that lists some hundred of them fits."""
+MAX_PATTERN_BYTES: Final = 32_767
+"""The longest string the key of its record can hold; a pattern that lists a hundred topics fits."""
 
 MAX_PROGRAM_BYTES: Final = 1 << 20
 """What a compiled pattern may take (RE2's own limit is 8 MiB); `x{1000}{1000}` is refused."""
@@ -25,10 +25,10 @@ MAX_PROGRAM_BYTES: Final = 1 << 20
 
 def compile_pattern(pattern: str) -> Any:
     """The compiled pattern. Raises INVALID_REGULAR_EXPRESSION."""
-    if len(pattern) > MAX_PATTERN_LENGTH:
+    if len(pattern.encode()) > MAX_PATTERN_BYTES:
         raise ApiError(
             ErrorCode.INVALID_REGULAR_EXPRESSION,
-            f"The regular expression has {len(pattern)} characters, more than {MAX_PATTERN_LENGTH}.",
+            f"The regular expression is longer than {MAX_PATTERN_BYTES} bytes.",
         )
     return _compile(pattern)
 

@@ -140,8 +140,9 @@ class Member:
 
     def beat(self, **exceptions: Any) -> Any:
         """A heartbeat; the member notes what it is told, and does nothing about it yet."""
-        if "instance_id" in self.settings:
-            exceptions.setdefault("instance_id", self.settings["instance_id"])
+        for name in ("instance_id", "client_id", "client_host"):  # these are in every request
+            if name in self.settings:
+                exceptions.setdefault(name, self.settings[name])
         response = self.it.beat(self.member_id, self.epoch, **exceptions)
         if not response.error_code:
             self.epoch = response.member_epoch
