@@ -137,6 +137,8 @@ class Flusher:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self.failure: StorageFailed | None = None
+        self.is_awaited = False
+        """Somebody waits for what is marked. For the owner to set, and to take back when he kicks."""
         self.rounds = 0
         self.syncs = 0  # fdatasync, fsync and syncfs calls
 

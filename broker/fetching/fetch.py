@@ -143,6 +143,7 @@ class ParkedFetch(Deferred[FetchResponse]):
             self._places[read.partition] = (position, read.size)
             self._missing_bytes -= read.size
             read.partition.progress_waiters[self] = None
+            read.partition.log.flusher.is_awaited = True  # for what may be written and not synced yet
 
     def progressed(self, partition: Partition) -> None:
         """A partition's high watermark moved: answer if the bytes now suffice."""

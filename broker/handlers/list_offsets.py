@@ -13,9 +13,11 @@ storage and has nothing to limit.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from broker.fetching.reading import READ_COMMITTED, check_leader_epoch, find_partition
+from broker.request import Deferred
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.list_offsets import (
     ListOffsetsPartition,
@@ -50,7 +52,49 @@ class Found(NamedTuple):
     leader_epoch: int = -1
 
 
-def handle(broker: Broker, request: Request) -> ListOffsetsResponse:
+class ListWait(Deferred[ListOffsetsResponse]):
+    """A request for ends that waits until what was written before it is synced, and so belongs to them."""
+
+    __slots__ = ("_broker", "_missing", "_request")
+
+    def __init__(self, broker: Broker, request: Request) -> None:
+        super().__init__()
+        self._broker = broker
+        self._request = request
+        self._missing = 0
+
+    def wait_for(self, partition: Partition) -> None:
+        if partition.when_durable(partition.log.log_end_offset, self):
+            self._missing += 1
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._missing > 0
+
+    def durable(self) -> None:
+        """One more partition is synced."""
+        self._missing -= 1
+        if not self._missing:
+            self.resolve(_respond(self._broker, self._request))
+
+
+def handle(broker: Broker, request: Request) -> Any:
+    message: ListOffsetsRequest = request.message
+    wait = ListWait(broker, request)
+    for topic in message.topics:
+        for asked in topic.partitions:
+            if asked.timestamp == LATEST:
+                _wait_for_end(broker, topic.name, asked.partition_index, wait)
+    return wait if wait.is_waiting else _respond(broker, request)
+
+
+def _wait_for_end(broker: Broker, topic: str, index: int, wait: ListWait) -> None:
+    # A producer's acks=1 is answered before the sync, and its next question may be where the log ends.
+    with suppress(ApiError, StorageFailed):  # told when the answer is made
+        wait.wait_for(find_partition(broker, topic, index))
+
+
+def _respond(broker: Broker, request: Request) -> ListOffsetsResponse:
     message: ListOffsetsRequest = request.message
     committed = message.isolation_level == READ_COMMITTED
     asked = Counter((topic.name, p.partition_index) for topic in message.topics for p in topic.partitions)

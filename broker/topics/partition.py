@@ -112,7 +112,10 @@ class Partition:
                 CorruptBatch
             ) as error:  # the CRC was right: this is what the producer made, not what became of it
                 raise ApiError(ErrorCode.INVALID_RECORD, f"{self}: {error}") from error
-        return self.log.append(records, batches, now_ms)
+        log = self.log
+        if self.progress_waiters:
+            log.flusher.is_awaited = True
+        return log.append(records, batches, now_ms)
 
     def _validate(
         self, records: memoryview, batch: RecordBatch, config: TopicConfig, version: int, now_ms: int
@@ -169,8 +172,10 @@ class Partition:
 
     def when_durable(self, end_offset: int, waiter: DurabilityWaiter) -> bool:
         """Have `waiter` called once everything below `end_offset` is synced; False if it is already."""
-        if self.log.durable_offset >= end_offset:
+        log = self.log
+        if log.durable_offset >= end_offset:
             return False
+        log.flusher.is_awaited = True
         self._durability_waiters.append((end_offset, waiter))
         return True
 
