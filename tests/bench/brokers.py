@@ -222,14 +222,23 @@ def find_kafka_jars() -> Path | str:
         return (
             "mvn is not installed, which would fetch Kafka; or name a folder of its jars in FLOE_KAFKA_JARS"
         )
-    jars.mkdir(parents=True, exist_ok=True)
-    pom = jars.parent / "pom.xml"
+    # Beside its place and renamed when complete, for two may be fetching at the same time.
+    arriving = jars.with_name(f"{KAFKA_VERSION}.{os.getpid()}")
+    arriving.mkdir(parents=True)
+    pom = arriving / "pom.xml"
     pom.write_text(_POM.format(v=KAFKA_VERSION))
     command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
     fetched = subprocess.run(
-        [*command, f"-DoutputDirectory={jars}"], capture_output=True, text=True, check=False
+        [*command, f"-DoutputDirectory={arriving}"], capture_output=True, text=True, check=False
     )
-    return jars if fetched.returncode == 0 else f"Maven could not fetch Kafka: {fetched.stdout[-500:]}"
+    if fetched.returncode:
+        shutil.rmtree(arriving)
+        return f"Maven could not fetch Kafka: {fetched.stdout[-500:]}"
+    try:
+        arriving.rename(jars)
+    except OSError:  # somebody else was first
+        shutil.rmtree(arriving)
+    return jars
 
 
 def _wait_for_answer(broker: BrokerProcess) -> None:

@@ -5,7 +5,6 @@ The first half needs Java and FLOE_KAFKA_JARS, a folder with the jars of org.apa
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
@@ -14,21 +13,20 @@ from pathlib import Path
 import pytest
 
 from protocol.records import end_transaction_marker, parse_batches
+from tests.bench.brokers import find_kafka_jars
 from tests.wal.conftest import NOW_MS, append, read_all
 from wal.errors import StorageFailed
 from wal.flusher import Flusher
 from wal.log import Log, LogConfig
 from wal.storage import FileStorage
 
-JARS = os.environ.get("FLOE_KAFKA_JARS", "")
-
 
 def dump(*arguments: str) -> str:
     """Kafka's DumpLogSegments' output."""
-    java = shutil.which("java")
-    if java is None or not JARS:
-        pytest.skip("did not run: needs java and FLOE_KAFKA_JARS, a folder with Kafka's jars")
-    command = [java, "-Xmx256M", "-cp", f"{JARS}/*", "org.apache.kafka.tools.DumpLogSegments", *arguments]
+    jars = find_kafka_jars()
+    if isinstance(jars, str):
+        pytest.skip(f"did not run: {jars}")
+    command = ["java", "-Xmx256M", "-cp", f"{jars}/*", "org.apache.kafka.tools.DumpLogSegments", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
