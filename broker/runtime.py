@@ -330,6 +330,8 @@ class Process:
         log.info("stopping")
         for task in self._tasks:
             task.cancel()
+        if "groups" in self._broker.__dict__:
+            self._broker.groups.release_waiting()
         await self._server.drain(self._config["floe.shutdown.timeout.ms"] / 1000)
         if "groups" in self._broker.__dict__:
             self._broker.groups.close()

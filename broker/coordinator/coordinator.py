@@ -94,7 +94,7 @@ NO_TOPICS: Final = NoTopics()
 EXPIRY: Final = TimerKey(TimerKind.EXPIRY, "")
 
 WRITE_REFUSED: Final = ErrorCode.NOT_COORDINATOR
-"""What Kafka says when the disk refuses: look for the coordinator again, and retry."""
+"""What Kafka says when the disk refuses or the broker stops: look for the coordinator again, and retry."""
 
 
 class Handle(Protocol):
@@ -203,6 +203,17 @@ class GroupCoordinator:
             if not self._log.has_topic(topic):  # deleted shortly before a crash
                 self.topic_deleted(topic)
         self._change_timers([TimerChange(EXPIRY, now_ms + self.settings.expiry_interval_ms)])
+
+    def release_waiting(self) -> None:
+        """The broker stops: members that wait for others are sent to look for a coordinator again, as in Kafka."""
+        for group in self.groups.by_id.values():
+            if not isinstance(group, ClassicGroup):
+                continue
+            for member in group.members.values():
+                refused = join_refused(WRITE_REFUSED, member.member_id)
+                self._resolve(
+                    [Reply(member.join_token, refused), Reply(member.sync_token, sync_refused(WRITE_REFUSED))]
+                )
 
     def close(self) -> None:
         """No timer ends any more, and nothing more is written. Requests that wait stay unanswered."""

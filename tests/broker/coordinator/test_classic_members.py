@@ -232,6 +232,19 @@ def test_a_group_that_is_too_large_after_a_restart_rebalances_to_fit() -> None:
     assert [value_of(answer).error_code for answer in answers[:2]] == [ErrorCode.NONE] * 2
 
 
+def test_a_broker_that_stops_keeps_nobody_waiting() -> None:
+    it = Coordinated()
+    joining = it.join()
+    it.groups.release_waiting()
+    answer = value_of(joining)
+    assert (answer.error_code, answer.member_id) == (ErrorCode.NOT_COORDINATOR, next(iter(it.group.members)))
+    it.restart()
+    _, follower = it.joined(2)
+    syncing = it.sync(follower)
+    it.groups.release_waiting()
+    assert value_of(syncing).error_code == ErrorCode.NOT_COORDINATOR
+
+
 def test_the_topic_is_created_at_first_need() -> None:
     it = Coordinated()
     it.log.partition_count = 0
