@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from confluent_kafka import (
     Consumer,
@@ -23,6 +25,8 @@ PER_PARTITION = 50
 class Confluent:
     """A `GroupConsumer`."""
 
+    TIME_OUTS: ClassVar[dict[str, object]] = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 200}
+
     def __init__(self, floe: FloeProcess, group: str, topic: str, **settings: object) -> None:
         self._consumer = Consumer(
             {
@@ -30,8 +34,7 @@ class Confluent:
                 "group.id": group,
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
-                "session.timeout.ms": 6000,
-                "heartbeat.interval.ms": 200,
+                **self.TIME_OUTS,
                 **settings,
             }
         )
