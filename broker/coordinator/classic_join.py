@@ -51,6 +51,8 @@ class Join(NamedTuple):
     """KIP-394: a new dynamic member is only given its id and has to join with it (v4 on)."""
     can_skip_assignment: bool = True
     """KIP-814: a static leader that comes back can be told the members without having to assign (v9 on)."""
+    reason: str | None = None
+    """KIP-800: why, for whoever reads the log (v8 on)."""
 
 
 def decide_join(group: ClassicGroup | None, join: Join, limits: ClassicLimits, now_ms: int) -> Outcome:

@@ -239,6 +239,8 @@ class GroupCoordinator:
             join.group_id, join.member_id, join.group_instance_id, join.protocol_type
         ) or _is_too_long(*(name for name, _ in join.protocols)):
             return _at_once(join_refused(ErrorCode.INVALID_REQUEST, join.member_id))
+        if join.reason:
+            log.info("group %s: %s joins: %s", join.group_id, join.member_id or join.client_id, join.reason)
         deferred, token = self._park()
         asked = join._replace(token=token)
         if asked.rebalance_timeout_ms < 0:
@@ -280,6 +282,9 @@ class GroupCoordinator:
         """LeaveGroup. `token` is given out here."""
         if not leave.group_id:
             return _at_once(LeaveGroupResponse(error_code=ErrorCode.INVALID_GROUP_ID))
+        for member in leave.members:
+            name = member.member_id or member.group_instance_id
+            log.info("group %s: %s leaves: %s", leave.group_id, name, member.reason or "no reason given")
         deferred, token = self._park()
         group = self.groups.find(leave.group_id)
         asked = leave._replace(token=token)

@@ -43,5 +43,6 @@ def handle(broker: Broker, request: Request) -> Deferred[JoinGroupResponse]:
         new_member_id=message.group_instance_id if message.group_instance_id is not None else client_id,
         requires_member_id=version >= _MEMBER_ID_VERSION,
         can_skip_assignment=version >= _SKIP_ASSIGNMENT_VERSION,
+        reason=message.reason,
     )
     return broker.groups.join(join)
