@@ -1,0 +1,78 @@
+"""Background work comes when it is due, in small steps."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from broker.topics.upkeep import RECOVERY_POINT_INTERVAL_MS, Upkeep
+from tests.broker.topics.conftest import NOW_MS, Bench
+from tests.broker.topics.test_partition import NEWEST, batch
+from wal.checkpoint import TopicPartition, read_offsets
+from wal.layout import RECOVERY_POINT_CHECKPOINT
+
+HOUR_MS = 3_600_000
+
+
+class Host:
+    """A bench as upkeep sees a broker, with its topics in a catalog."""
+
+    def __init__(self, bench: Bench, *topics: Any) -> None:
+        self.logs = bench.logs
+        self.checkpoints = 0
+        self.catalog = SimpleNamespace(
+            topics={topic.name: topic for topic in topics}, write_checkpoint=self._write_checkpoint
+        )
+        self._bench = bench
+
+    def _write_checkpoint(self) -> None:
+        self.checkpoints += 1
+
+    def clock_ms(self) -> int:
+        return self._bench.now_ms
+
+    def run(self, upkeep: Upkeep, now_ms: int) -> None:
+        self._bench.now_ms = now_ms
+        for step in upkeep.due(now_ms):
+            step()
+        while self._bench.flusher.is_dirty:
+            self._bench.flusher.run_round()
+
+
+def test_retention_is_enforced_on_logs_nobody_opened(bench: Bench) -> None:
+    topic = bench.topic(retention_ms=str(HOUR_MS), segment_bytes="1048576")
+    partition = topic.partition(0)
+    assert partition is not None
+    for _ in range(3):
+        partition.append(memoryview(batch(b"x" * 900_000)), NEWEST, NOW_MS)
+    bench.flusher.run_round()
+    host: Any = Host(bench, topic)
+    upkeep = Upkeep(host, bench.folder, bench.config)
+    host.run(upkeep, NOW_MS + HOUR_MS // 2)
+    assert partition.log.log_start_offset == 0
+    host.run(upkeep, NOW_MS + 2 * HOUR_MS)
+    assert partition.log.log_start_offset >= 2
+
+
+def test_a_partition_without_records_is_not_opened(bench: Bench) -> None:
+    topic = bench.topic(partitions=3)
+    host: Any = Host(bench, topic)
+    upkeep = Upkeep(host, bench.folder, bench.config)
+    host.run(upkeep, NOW_MS + HOUR_MS)
+    assert bench.folder.open_logs == {}
+
+
+def test_recovery_points_and_the_catalogs_checkpoint_are_saved(bench: Bench) -> None:
+    topic = bench.topic()
+    partition = topic.partition(0)
+    assert partition is not None
+    partition.append(memoryview(batch(b"a", b"b")), NEWEST, NOW_MS)
+    bench.flusher.run_round()
+    host: Any = Host(bench, topic)
+    upkeep = Upkeep(host, bench.folder, bench.config)
+    host.run(upkeep, NOW_MS + 1)
+    assert host.checkpoints == 0
+    host.run(upkeep, NOW_MS + RECOVERY_POINT_INTERVAL_MS)
+    assert host.checkpoints == 1
+    saved = read_offsets(bench.storage, "/data", RECOVERY_POINT_CHECKPOINT)
+    assert saved == {TopicPartition("t", 0): 2}
