@@ -494,6 +494,13 @@ _COORDINATORS: Final = (
         check=one_of("uniform", "range"),
     ),
     Setting(
+        "string",
+        "group.consumer.migration.policy",
+        "bidirectional",
+        "Whether a group with members goes from the classic to the consumer protocol (upgrade) and back (downgrade).",
+        check=one_of("disabled", "upgrade", "downgrade", "bidirectional"),
+    ),
+    Setting(
         "int",
         "transaction.max.timeout.ms",
         15 * _MINUTE_MS,

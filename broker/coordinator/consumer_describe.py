@@ -11,8 +11,9 @@ from broker.coordinator.consumer_draft import World, assignor_of
 from broker.coordinator.consumer_group import ConsumerGroup, ConsumerMember, by_topic
 from protocol.messages.consumer_group_describe import Assignment, DescribedGroup, Member, TopicPartitions
 
+CLASSIC_MEMBER: Final = 0
 CONSUMER_MEMBER: Final = 1
-"""KIP-1099: a member of this protocol, not one of the classic protocol."""
+"""KIP-1099: which protocol a member speaks."""
 
 
 def describe_consumer_group(group: ConsumerGroup, world: World) -> DescribedGroup:
@@ -39,7 +40,7 @@ def _member(group: ConsumerGroup, member: ConsumerMember, topics: Topics) -> Mem
         subscribed_topic_regex=member.topic_regex or None,
         assignment=_assignment(member.assigned, topics),
         target_assignment=_assignment(group.target.get(member.member_id, NOTHING), topics),
-        member_type=CONSUMER_MEMBER,
+        member_type=CONSUMER_MEMBER if member.classic is None else CLASSIC_MEMBER,
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from broker.coordinator.assignors import ASSIGNORS, preferred
 from broker.coordinator.assignors.spec import NOTHING, Assignment, MemberSpec
+from broker.coordinator.classic_rebalance import ClassicLimits
 from broker.coordinator.consumer_catalog import Topics, topics_hash
 from broker.coordinator.consumer_group import (
     GROUP_TRANSITIONS,
@@ -42,6 +43,9 @@ from protocol.messages.internal.consumer_group_records import (
     TopicPartition,
 )
 
+MEMBER_TIMERS: Final = (TimerKind.SESSION, TimerKind.REBALANCE, TimerKind.JOIN, TimerKind.SYNC)
+"""The timers a member may have."""
+
 
 class ConsumerLimits(NamedTuple):
     """What the settings say of consumer groups: the broker's, or a group's own where it has any."""
@@ -51,6 +55,16 @@ class ConsumerLimits(NamedTuple):
     max_size: int = 2**31 - 1
     assignors: tuple[str, ...] = ("uniform", "range")
     """Those that may be asked for; the first is the default."""
+    migration: str = "bidirectional"
+    """Whether groups with members change their protocol: disabled, upgrade, downgrade or bidirectional."""
+
+    @property
+    def can_upgrade(self) -> bool:
+        return self.migration in ("upgrade", "bidirectional")
+
+    @property
+    def can_downgrade(self) -> bool:
+        return self.migration in ("downgrade", "bidirectional")
 
     def of_group(self, settings: Mapping[str, str]) -> ConsumerLimits:
         """With a group's own settings (KIP-848) in place of the broker's."""
@@ -70,12 +84,13 @@ class World(NamedTuple):
     topics: Topics
     limits: ConsumerLimits
     now_ms: int
+    classic_limits: ClassicLimits = ClassicLimits()
 
 
 class ConsumerDraft:
     """A decision on one group in the making."""
 
-    __slots__ = ("_is_copy", "_state_before", "events", "group", "replies", "timers", "world")
+    __slots__ = ("_is_copy", "_state_before", "aftermath", "events", "group", "replies", "timers", "world")
 
     def __init__(self, group: ConsumerGroup, world: World) -> None:
         assert world.now_ms >= 0
@@ -84,6 +99,8 @@ class ConsumerDraft:
         self.events: list[Any] = []
         self.replies: list[Reply] = []
         self.timers: list[TimerChange] = []
+        self.aftermath: Outcome | None = None
+        """What follows for the classic group that takes this one's place."""
         self._is_copy = False
 
     def do(self, event: Any) -> None:
@@ -108,10 +125,20 @@ class ConsumerDraft:
     def cancel(self, kind: TimerKind, member_id: str) -> None:
         self.timers.append(TimerChange(TimerKey(kind, self.group.group_id, member_id), NEVER))
 
-    def start_session(self, member_id: str) -> None:
-        self.start(TimerKind.SESSION, self.world.limits.session_timeout_ms, member_id)
+    def start_session(self, member: ConsumerMember) -> None:
+        classic = member.classic
+        delay_ms = self.world.limits.session_timeout_ms if classic is None else classic.session_timeout_ms
+        self.start(TimerKind.SESSION, delay_ms, member.member_id)
 
     def outcome(self) -> Outcome:
+        after = self.aftermath
+        if after is not None:
+            return Outcome(
+                self.group.group_id,
+                [*self.events, *after.events],
+                [*self.replies, *after.replies],
+                [*self.timers, *after.timers],
+            )
         if self._is_copy:
             step = self._state_before, self.group.state
             assert step[0] is step[1] or step in GROUP_TRANSITIONS, f"{step} of {self.group}"
@@ -129,6 +156,8 @@ class ConsumerDraft:
             owner = self.group.owners.get(partition, member.member_id)
             assert owner == member.member_id, f"{partition} is {owner}'s, and now {member.member_id}'s"
         self.do(current_assignment_record(self.group.group_id, member))
+        if member.classic is not None:
+            return  # its times are those to join and to sync
         if member.state is MemberState.UNREVOKED_PARTITIONS:
             self.start(TimerKind.REBALANCE, max(member.rebalance_timeout_ms, 0), member.member_id)
         elif before.state is MemberState.UNREVOKED_PARTITIONS:
@@ -139,8 +168,8 @@ class ConsumerDraft:
         member_id = member.member_id
         for key in _member_keys(self.group.group_id, member_id):
             self.do(Record(key, None))
-        self.cancel(TimerKind.SESSION, member_id)
-        self.cancel(TimerKind.REBALANCE, member_id)
+        for kind in MEMBER_TIMERS:
+            self.cancel(kind, member_id)
 
     def replace_static(self, old: ConsumerMember, new: ConsumerMember) -> None:
         """A static member has come back under a new id: it takes over what the old one was, had, and was to have."""
@@ -224,6 +253,18 @@ class ConsumerDraft:
         for member_id, partitions in ASSIGNORS[name](specs, counts).items():
             if partitions != specs[member_id].assigned:
                 self.do(_target_record(group.group_id, member_id, partitions))
+        self.target_is_made()
+
+    def begin_at(self, epoch: int, target: Mapping[str, Assignment]) -> None:
+        """Be at this epoch, with this target made for it: what a group of the classic protocol leaves behind."""
+        group_id = self.group.group_id
+        value = ConsumerGroupMetadataValue(
+            epoch=epoch, metadata_hash=topics_hash(self.world.topics, self.group.subscribed_topics())
+        )
+        self.do(Record(ConsumerGroupMetadataKey(group_id=group_id), value))
+        for member_id, partitions in target.items():
+            if partitions:
+                self.do(_target_record(group_id, member_id, partitions))
         self.target_is_made()
 
     def target_is_made(self) -> None:

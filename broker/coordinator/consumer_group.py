@@ -25,6 +25,8 @@ from typing import Any, Final, NamedTuple
 from broker.coordinator.assignors.spec import NOTHING, Assignment, TopicPartition
 from broker.coordinator.outcome import Record
 from protocol.messages.internal.consumer_group_records import (
+    ClassicMemberMetadata,
+    ClassicProtocol,
     ConsumerGroupCurrentMemberAssignmentKey,
     ConsumerGroupCurrentMemberAssignmentValue,
     ConsumerGroupMemberMetadataKey,
@@ -78,6 +80,7 @@ _STATES: Final = {number: state for state, number in STATE_NUMBERS.items()}
 
 GROUP_TRANSITIONS: Final[dict[tuple[GroupState, GroupState], str]] = {
     (GroupState.EMPTY, GroupState.STABLE): "a first member joins and has everything",
+    (GroupState.EMPTY, GroupState.RECONCILING): "taken over from the classic protocol with its members",
     (GroupState.EMPTY, GroupState.DEAD): "deleted, or its last offset expired",
     (
         GroupState.STABLE,
@@ -112,6 +115,14 @@ MEMBER_TRANSITIONS: Final[dict[tuple[MemberState, MemberState], str]] = {
 }
 
 
+class ClassicPart(NamedTuple):
+    """What a member says beside, that speaks the classic protocol to this group."""
+
+    session_timeout_ms: int
+    protocols: tuple[tuple[str, bytes], ...]
+    """(name, metadata), preferred first."""
+
+
 class ConsumerMember(NamedTuple):
     """A member. Of its partitions each comes with the epoch it was given at (KIP-1251)."""
 
@@ -131,6 +142,8 @@ class ConsumerMember(NamedTuple):
     assigned: Mapping[TopicPartition, int] = {}
     revoking: Mapping[TopicPartition, int] = {}
     """Not its own any more, but not known to be let go of."""
+    classic: ClassicPart | None = None
+    """None for a member of the new protocol."""
 
     def is_reconciled_to(self, assignment_epoch: int) -> bool:
         return self.state is MemberState.STABLE and self.member_epoch == assignment_epoch
@@ -150,10 +163,23 @@ class TopicsSeen(NamedTuple):
     version: int
 
 
+class RejoinAsked(NamedTuple):
+    """Volatile: a member that speaks the classic protocol has been told to join again, and has a time to do so."""
+
+    member_id: str
+
+
+class Rejoined(NamedTuple):
+    """Volatile: it has."""
+
+    member_id: str
+
+
 class ConsumerGroup:
     """One group. Read by everybody, changed by `apply` only."""
 
     __slots__ = (
+        "asked_to_rejoin",
         "assignment_epoch",
         "assignment_timestamp_ms",
         "group_epoch",
@@ -189,6 +215,8 @@ class ConsumerGroup:
         self.regexes: dict[str, ResolvedRegex] = {}
         self.topics_version = -1
         """Volatile: as of which version of the catalog the hash and the regular expressions are."""
+        self.asked_to_rejoin: dict[str, None] = {}
+        """Volatile: members that speak the classic protocol and are to join again."""
 
     def copy(self) -> ConsumerGroup:
         """A draft that a decision may change."""
@@ -220,6 +248,18 @@ class ConsumerGroup:
     @property
     def is_empty(self) -> bool:
         return not self.members
+
+    @property
+    def is_classic(self) -> bool:
+        """Whether all members, and there are some, speak the classic protocol."""
+        return bool(self.members) and all(member.classic for member in self.members.values())
+
+    def supports_protocols(self, protocol_type: str, names: list[str]) -> bool:
+        """Whether a member that speaks the classic protocol, with these assignors, can be one of the group."""
+        classic = [member.classic for member in self.members.values() if member.classic is not None]
+        return protocol_type == self.protocol_type and any(
+            all(name in dict(part.protocols) for part in classic) for name in names
+        )
 
     @property
     def emptied_ms(self) -> int | None:
@@ -255,8 +295,8 @@ class ConsumerGroup:
 
 def apply(group: ConsumerGroup, event: Any) -> None:
     """Apply one record of the group, live or at recovery, or the volatile event above."""
-    if event.__class__ is TopicsSeen:
-        group.topics_version = event.version
+    if event.__class__ is not Record:
+        _VOLATILE[event.__class__](group, event)
         return
     assert event.key.group_id == group.group_id
     _APPLY[event.key.__class__](group, event.key, event.value)
@@ -280,6 +320,7 @@ def _member_metadata(group: ConsumerGroup, key: Any, value: Any) -> None:
         if old is not None:
             _give_up(group, old)
             del group.members[member_id]
+            group.asked_to_rejoin.pop(member_id, None)
         return
     if value.instance_id is not None:
         group.static_members[value.instance_id] = member_id
@@ -292,7 +333,15 @@ def _member_metadata(group: ConsumerGroup, key: Any, value: Any) -> None:
         topic_names=frozenset(value.subscribed_topic_names),
         topic_regex=value.subscribed_topic_regex or "",
         assignor=value.server_assignor,
+        classic=_classic_part(value.classic_member_metadata),
     )
+
+
+def _classic_part(metadata: ClassicMemberMetadata | None) -> ClassicPart | None:
+    if metadata is None:
+        return None
+    protocols = tuple((protocol.name, protocol.metadata) for protocol in metadata.supported_protocols)
+    return ClassicPart(metadata.session_timeout_ms, protocols)
 
 
 def _target_metadata(group: ConsumerGroup, _key: Any, value: Any) -> None:
@@ -355,6 +404,25 @@ def _nothing(_group: ConsumerGroup, _key: Any, _value: Any) -> None:
     """Kafka kept the topics' partition counts here until 4.0; their hash has taken the place."""
 
 
+def _topics_seen(group: ConsumerGroup, event: TopicsSeen) -> None:
+    group.topics_version = event.version
+
+
+def _rejoin_asked(group: ConsumerGroup, event: RejoinAsked) -> None:
+    assert event.member_id in group.members
+    group.asked_to_rejoin[event.member_id] = None
+
+
+def _rejoined(group: ConsumerGroup, event: Rejoined) -> None:
+    group.asked_to_rejoin.pop(event.member_id, None)
+
+
+_VOLATILE: Final[dict[type, Any]] = {
+    TopicsSeen: _topics_seen,
+    RejoinAsked: _rejoin_asked,
+    Rejoined: _rejoined,
+}
+
 _APPLY: Final[dict[type, Any]] = {
     ConsumerGroupMetadataKey: _group_metadata,
     ConsumerGroupPartitionMetadataKey: _nothing,
@@ -407,6 +475,14 @@ def _messages(partitions: Mapping[TopicPartition, int]) -> list[TopicPartitions]
 
 def member_record(group_id: str, member: ConsumerMember) -> Record:
     """What the member says of itself."""
+    classic = None
+    if member.classic is not None:
+        protocols = [
+            ClassicProtocol(name=name, metadata=metadata) for name, metadata in member.classic.protocols
+        ]
+        classic = ClassicMemberMetadata(
+            session_timeout_ms=member.classic.session_timeout_ms, supported_protocols=protocols
+        )
     value = ConsumerGroupMemberMetadataValue(
         instance_id=member.instance_id,
         rack_id=member.rack_id,
@@ -416,6 +492,7 @@ def member_record(group_id: str, member: ConsumerMember) -> Record:
         subscribed_topic_regex=member.topic_regex or None,
         rebalance_timeout_ms=member.rebalance_timeout_ms,
         server_assignor=member.assignor,
+        classic_member_metadata=classic,
     )
     return Record(ConsumerGroupMemberMetadataKey(group_id=group_id, member_id=member.member_id), value)
 

@@ -18,15 +18,15 @@ from broker.coordinator.consumer_group import (
     current_assignment_record,
     member_record,
 )
+from broker.coordinator.consumer_migration import give_back, take_over
 from broker.coordinator.consumer_reconciliation import Target, next_step
-from broker.coordinator.outcome import NOBODY, Outcome, Record, Reply, TimerKey, TimerKind
+from broker.coordinator.outcome import NOBODY, Outcome, Reply, TimerKey, TimerKind
 from protocol.errors import ApiError, ErrorCode
 from protocol.messages.consumer_group_heartbeat import Assignment as AssignmentMessage
 from protocol.messages.consumer_group_heartbeat import (
     ConsumerGroupHeartbeatResponse,
 )
 from protocol.messages.consumer_group_heartbeat import TopicPartitions as TopicPartitionsMessage
-from protocol.messages.internal.offset_records import GroupMetadataKey
 
 
 class ConsumerHeartbeat(NamedTuple):
@@ -105,7 +105,7 @@ def decide_consumer_heartbeat(
         check_request(beat, world.limits.assignors)
         draft = ConsumerDraft(_consumer_group(group, beat), world)
         if isinstance(group, ClassicGroup):
-            draft.events.append(Record(GroupMetadataKey(group=beat.group_id), None))
+            take_over(draft, group)
         if beat.member_epoch in (LEAVE_EPOCH, LEAVE_FOR_A_WHILE_EPOCH):
             response = _leave(draft, beat)
         else:
@@ -119,14 +119,12 @@ def decide_consumer_heartbeat(
 
 
 def _consumer_group(group: ConsumerGroup | ClassicGroup | None, beat: ConsumerHeartbeat) -> ConsumerGroup:
-    """The group, or a new one in place of nothing or of an empty classic group."""
+    """The group, or a new one in place of nothing or of a classic group."""
     if isinstance(group, ConsumerGroup):
         return group
     if beat.member_epoch != JOIN_EPOCH:
         kind = "not found" if group is None else "not a consumer group"
         raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {beat.group_id} is {kind}.")
-    if group is not None and not (group.is_empty and not group.named_members):
-        raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {beat.group_id} is not a consumer group.")
     return ConsumerGroup(beat.group_id)
 
 
@@ -134,28 +132,11 @@ def _consumer_group(group: ConsumerGroup | ClassicGroup | None, beat: ConsumerHe
 
 
 def _heartbeat(draft: ConsumerDraft, beat: ConsumerHeartbeat) -> ConsumerGroupHeartbeatResponse:
-    _check_size(draft, beat)
+    check_size(draft, beat.member_id, beat.instance_id)
     before = _member(draft, beat)
-    has_new_subscription = _update(draft, before, beat)
-    has_changed = draft.look_at_topics()
-    if has_changed or has_new_subscription or not draft.group.group_epoch:
-        draft.next_epoch()
-    if draft.group.group_epoch > draft.group.assignment_epoch:
-        draft.assign()
-    group = draft.group
-    current = group.members[beat.member_id]
-    member = current
-    if has_new_subscription or not current.is_reconciled_to(group.assignment_epoch):
-        target = Target(
-            group.assignment_epoch,
-            group.target.get(current.member_id, NOTHING),
-            draft.subscribed_ids(current),
-        )
-        member = next_step(
-            current, target, group.owners, beat.owned, has_new_subscription=has_new_subscription
-        )
-        draft.settle(current, member)
-    draft.start_session(member.member_id)
+    has_new_subscription = update(draft, before, _as_said(before, beat))
+    member = advance(draft, beat.member_id, beat.owned, has_new_subscription)
+    draft.start_session(member)
     response = ConsumerGroupHeartbeatResponse(
         member_id=member.member_id,
         member_epoch=member.member_epoch,
@@ -180,9 +161,31 @@ def _assignment(member: ConsumerMember) -> AssignmentMessage:
     )
 
 
-def _check_size(draft: ConsumerDraft, beat: ConsumerHeartbeat) -> None:
+def advance(
+    draft: ConsumerDraft, member_id: str, owned: Assignment | None, has_new_subscription: bool
+) -> ConsumerMember:
+    """Bring the group up to date, and the member, which has just been heard of, a step towards its target."""
+    has_changed = draft.look_at_topics()
+    if has_changed or has_new_subscription or not draft.group.group_epoch:
+        draft.next_epoch()
+    if draft.group.group_epoch > draft.group.assignment_epoch:
+        draft.assign()
     group = draft.group
-    is_known = beat.member_id in group.members or beat.instance_id in group.static_members
+    member = group.members[member_id]
+    if not has_new_subscription and member.is_reconciled_to(group.assignment_epoch):
+        return member
+    target = Target(
+        group.assignment_epoch, group.target.get(member_id, NOTHING), draft.subscribed_ids(member)
+    )
+    after = next_step(member, target, group.owners, owned, has_new_subscription=has_new_subscription)
+    draft.settle(member, after)
+    return after
+
+
+def check_size(draft: ConsumerDraft, member_id: str, instance_id: str | None) -> None:
+    """Raises GROUP_MAX_SIZE_REACHED."""
+    group = draft.group
+    is_known = member_id in group.members or instance_id in group.static_members
     if len(group.members) >= draft.world.limits.max_size and not is_known:
         raise ApiError(
             ErrorCode.GROUP_MAX_SIZE_REACHED,
@@ -218,7 +221,7 @@ def _static_member(draft: ConsumerDraft, beat: ConsumerHeartbeat, joins: bool) -
         return group.members.get(beat.member_id) or ConsumerMember(beat.member_id)
     if known.member_id == beat.member_id and not has_left_for_a_while(known):
         return known  # it joins anew, or did not get the answer
-    if not has_left_for_a_while(known):
+    if not has_left_for_a_while(known) and known.classic is None:
         raise ApiError(
             ErrorCode.UNRELEASED_INSTANCE_ID,
             f"Static member {beat.member_id} with instance id {beat.instance_id} cannot join the group "
@@ -267,9 +270,9 @@ def _check_epoch(member: ConsumerMember, beat: ConsumerHeartbeat) -> None:
         )
 
 
-def _update(draft: ConsumerDraft, before: ConsumerMember, beat: ConsumerHeartbeat) -> bool:
-    """Write down what the member says of itself; True if it subscribes to something else than before."""
-    member = before._replace(
+def _as_said(before: ConsumerMember, beat: ConsumerHeartbeat) -> ConsumerMember:
+    """The member with what the heartbeat says of it."""
+    return before._replace(
         instance_id=before.instance_id if beat.instance_id is None else beat.instance_id,
         rack_id=before.rack_id if beat.rack_id is None else beat.rack_id,
         client_id=beat.client_id,
@@ -280,7 +283,12 @@ def _update(draft: ConsumerDraft, before: ConsumerMember, beat: ConsumerHeartbea
         topic_names=before.topic_names if beat.topic_names is None else beat.topic_names,
         topic_regex=before.topic_regex if beat.topic_regex is None else beat.topic_regex,
         assignor=before.assignor if beat.assignor is None else beat.assignor,
+        classic=None,
     )
+
+
+def update(draft: ConsumerDraft, before: ConsumerMember, member: ConsumerMember) -> bool:
+    """Write down what a member says of itself; True if it subscribes to something else than before."""
     if member == before and before.member_id in draft.group.members:
         return False
     draft.do(member_record(draft.group.group_id, member))
@@ -320,6 +328,8 @@ def remove_all(draft: ConsumerDraft, members: list[ConsumerMember]) -> None:
     for member in members:
         draft.remove(member)
     draft.drop_unused_regexes()
+    if give_back(draft):
+        return
     draft.next_epoch()
     if not draft.group.members:
         draft.target_is_made()  # of nobody; and it is known since when
@@ -334,7 +344,7 @@ def decide_consumer_timer(group: ConsumerGroup, timer: TimerKey, world: World) -
     member = group.members.get(timer.member_id)
     if member is not None:
         is_late = member.state is MemberState.UNREVOKED_PARTITIONS
-        if timer.kind is TimerKind.SESSION or (timer.kind is TimerKind.REBALANCE and is_late):
+        if timer.kind is not TimerKind.REBALANCE or is_late:
             remove_all(draft, [member])
     return draft.outcome()
 
@@ -343,7 +353,7 @@ def decide_consumer_loaded(group: ConsumerGroup, world: World) -> Outcome:
     """After a restart every member has a session's time to be heard of, and one to let go of what it has to."""
     draft = ConsumerDraft(group, world)
     for member in group.members.values():
-        draft.start_session(member.member_id)
-        if member.state is MemberState.UNREVOKED_PARTITIONS:
+        draft.start_session(member)
+        if member.state is MemberState.UNREVOKED_PARTITIONS and member.classic is None:
             draft.start(TimerKind.REBALANCE, max(member.rebalance_timeout_ms, 0), member.member_id)
     return draft.outcome()

@@ -21,10 +21,12 @@ def consumer_commit_refusal(group: ConsumerGroup, commit: Commit) -> ErrorCode:
     member = group.members.get(commit.member_id)
     if member is None:
         return ErrorCode.UNKNOWN_MEMBER_ID
-    if commit.version < MEMBER_EPOCH_VERSION:
+    if member.classic is None and commit.version < MEMBER_EPOCH_VERSION:
         return ErrorCode.UNSUPPORTED_VERSION
     if commit.generation_id == member.member_epoch:
         return ErrorCode.NONE
+    if member.classic is not None:
+        return ErrorCode.ILLEGAL_GENERATION
     if commit.generation_id > member.member_epoch or not _had_all(member, commit):
         return ErrorCode.STALE_MEMBER_EPOCH
     return ErrorCode.NONE
@@ -50,4 +52,6 @@ def consumer_fetch_refusal(group: ConsumerGroup, member_id: str | None, member_e
     member = group.members.get(member_id or "")
     if member is None:
         return ErrorCode.UNKNOWN_MEMBER_ID
-    return ErrorCode.NONE if member_epoch == member.member_epoch else ErrorCode.STALE_MEMBER_EPOCH
+    if member_epoch == member.member_epoch:
+        return ErrorCode.NONE
+    return ErrorCode.STALE_MEMBER_EPOCH if member.classic is None else ErrorCode.ILLEGAL_GENERATION

@@ -32,7 +32,12 @@ from broker.coordinator.classic_members import (
 )
 from broker.coordinator.classic_rebalance import ClassicLimits, join_refused, sync_refused
 from broker.coordinator.consumer_catalog import NoTopics, Topics
-from broker.coordinator.consumer_classic import decide_classic_join, decide_classic_leave
+from broker.coordinator.consumer_classic import (
+    decide_classic_heartbeat,
+    decide_classic_join,
+    decide_classic_leave,
+    decide_classic_sync,
+)
 from broker.coordinator.consumer_describe import describe_consumer_group
 from broker.coordinator.consumer_draft import ConsumerLimits, World
 from broker.coordinator.consumer_group import JOIN_EPOCH, ConsumerGroup
@@ -140,7 +145,8 @@ class GroupSettings(NamedTuple):
                 config["group.consumer.session.timeout.ms"],
                 config["group.consumer.heartbeat.interval.ms"],
                 config["group.consumer.max.size"],
-                tuple(config["group.consumer.assignors"]),
+                tuple(config["group.consumer.assignors"]) or ConsumerLimits().assignors,
+                config["group.consumer.migration.policy"],
             ),
         )
 
@@ -251,7 +257,7 @@ class GroupCoordinator:
         def decide() -> Outcome:
             group = self.groups.find(asked.group_id)
             if isinstance(group, ConsumerGroup):
-                return decide_classic_join(group, asked, settings.classic, self._host.clock_ms())
+                return decide_classic_join(group, asked, self._world(asked.group_id))
             return decide_join(group, asked, settings.classic, self._host.clock_ms())
 
         self._run_when_created(decide, token, join_refused(WRITE_REFUSED, join.member_id))
@@ -262,8 +268,12 @@ class GroupCoordinator:
         if not sync.group_id:
             return _at_once(sync_refused(ErrorCode.INVALID_GROUP_ID))
         deferred, token = self._park()
-        group = self._classic(sync.group_id)
-        outcome = decide_sync(group, sync._replace(token=token), self.settings.classic, self._host.clock_ms())
+        group = self.groups.find(sync.group_id)
+        asked = sync._replace(token=token)
+        if isinstance(group, ConsumerGroup):
+            outcome = decide_classic_sync(group, asked, self._world(sync.group_id))
+        else:
+            outcome = decide_sync(group, asked, self.settings.classic, self._host.clock_ms())
         self._run(outcome, token, sync_refused(WRITE_REFUSED))
         return deferred
 
@@ -272,10 +282,13 @@ class GroupCoordinator:
         if not heartbeat.group_id:
             return _at_once(HeartbeatResponse(error_code=ErrorCode.INVALID_GROUP_ID))
         deferred, token = self._park()
-        group = self._classic(heartbeat.group_id)
-        self._run(
-            decide_heartbeat(group, heartbeat._replace(token=token), self._host.clock_ms()), token, None
-        )
+        group = self.groups.find(heartbeat.group_id)
+        asked = heartbeat._replace(token=token)
+        if isinstance(group, ConsumerGroup):
+            outcome = decide_classic_heartbeat(group, asked, self._world(heartbeat.group_id))
+        else:
+            outcome = decide_heartbeat(group, asked, self._host.clock_ms())
+        self._run(outcome, token, None)
         return deferred
 
     def leave(self, leave: Leave) -> Deferred[LeaveGroupResponse]:
@@ -423,7 +436,7 @@ class GroupCoordinator:
 
     def _world(self, group_id: str) -> World:
         limits = self.settings.consumer.of_group(self._topics.group_settings(group_id))
-        return World(self._topics, limits, self._host.clock_ms())
+        return World(self._topics, limits, self._host.clock_ms(), self.settings.classic)
 
     def _classic(self, group_id: str) -> ClassicGroup | None:
         group = self.groups.find(group_id)
