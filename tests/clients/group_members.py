@@ -44,15 +44,17 @@ class Member(threading.Thread):
     def run(self) -> None:
         try:
             consumer = self._make()
+            owes_commit = False
             while not self._stopping.is_set():
                 seen = consumer.poll()
                 self.seen += seen
                 self.assigned = consumer.assignment()
-                if seen:
+                if seen or owes_commit:
                     try:
                         consumer.commit()
+                        owes_commit = False
                     except self._retriable:
-                        continue
+                        owes_commit = True
             consumer.close()
         except BaseException as error:
             self.failure = error

@@ -30,7 +30,7 @@ class Recording(Confluent):
 
     def commit(self) -> None:
         for position in self._consumer.commit(asynchronous=False):
-            if position.error is None:
+            if position.error is None and position.offset >= 0:  # else there was nothing to commit
                 before = self._acknowledged.get(position.partition, 0)
                 self._acknowledged[position.partition] = max(before, position.offset)
 
@@ -57,10 +57,11 @@ def test_a_group_goes_on_after_its_broker_was_killed_in_mid_rebalance(
         everybody = list(members)
         wait_until(lambda: share_evenly(members, PARTITIONS), "two members share")
         for number in range(1, KILLS + 1):
-            newcomer = start()  # its join begins a rebalance
-            everybody.append(newcomer)
+            wanted = _seen(everybody) + chance.randrange(PER_PARTITION)
             expected |= produce(floe, TOPIC, number * PER_PARTITION)
-            _wait_for_work(everybody, chance.randrange(PER_PARTITION))
+            _wait_for_work(everybody, wanted)
+            newcomer = _begin_rebalance(floe, start)
+            everybody.append(newcomer)
             floe.kill()
             told = dict(acknowledged)
             floe.start()
@@ -74,6 +75,17 @@ def test_a_group_goes_on_after_its_broker_was_killed_in_mid_rebalance(
         wait_until(lambda: set(committed(floe).values()) == {(KILLS + 1) * PER_PARTITION}, "all is committed")
 
 
+def _seen(members: list[Member]) -> int:
+    return sum(len(member.seen) for member in members)
+
+
+def _begin_rebalance(floe: FloeProcess, start: Callable[[], Member]) -> Member:
+    """Start a member, and come back as soon as the broker says that the others have to join again."""
+    before = floe.log().count("PreparingRebalance")
+    newcomer = start()
+    wait_until(lambda: floe.log().count("PreparingRebalance") > before, "the rebalance begins")
+    return newcomer
+
+
 def _wait_for_work(members: list[Member], count: int) -> None:
-    before = sum(len(member.seen) for member in members)
-    wait_until(lambda: sum(len(member.seen) for member in members) > before + count, "the group is at work")
+    wait_until(lambda: _seen(members) > count, "the group is at work")
