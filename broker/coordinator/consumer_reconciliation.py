@@ -46,7 +46,8 @@ def next_step(
         return _without_unsubscribed(member, target, owned) if has_new_subscription else member
     if state is MemberState.UNREVOKED_PARTITIONS and _owns_any(owned, member.revoking):
         return _without_unsubscribed(member, target, owned) if has_new_subscription else member
-    return _towards(member, target, owners, owned)
+    after = _towards(member, target, owners, owned)
+    return member if after == member else after  # who waits for others writes nothing
 
 
 def _owns_any(owned: Assignment | None, partitions: Mapping[TopicPartition, int]) -> bool:

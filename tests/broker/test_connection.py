@@ -80,7 +80,9 @@ class Ends:
     def __init__(self, limits: Limits = LIMITS) -> None:
         self.router = EchoRouter()
         self.kicks = 0
-        broker: Any = SimpleNamespace(flusher=SimpleNamespace(kick=self._kick, is_awaited=True, is_dirty=True))
+        broker: Any = SimpleNamespace(
+            flusher=SimpleNamespace(kick=self._kick, is_awaited=True, is_dirty=True)
+        )
         self.server = Server(broker, self.router, limits)  # type: ignore[arg-type]
         self.client, self.connection = self.connect()
         self._received = bytearray()

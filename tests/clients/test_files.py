@@ -51,7 +51,11 @@ def dump_with_floe(files: list[Path]) -> list[str]:
     lines: list[str] = []
     for file in files:
         done = subprocess.run(
-            [FLOE, "log", "dump", "--deep", file], capture_output=True, text=True, timeout=LIMIT_S, check=False
+            [FLOE, "log", "dump", "--deep", file],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         lines += done.stdout.splitlines()
@@ -69,13 +73,17 @@ def test_kafka_and_floe_read_the_same_from_the_files(start_floe: Callable[..., F
     floe.start()  # recovered, and written to once more
     confluent.produce(floe, "confluent", cases())
     assert floe.stop() == 0
-    logs = sorted(path for path in floe.data_dir.glob("*-[0-9]*/*.log") if not path.parent.name.startswith("__"))
+    logs = sorted(
+        path for path in floe.data_dir.glob("*-[0-9]*/*.log") if not path.parent.name.startswith("__")
+    )
     assert len({path.parent for path in logs}) >= 6
     by_kafka = dump_with_kafka(jars, logs)
     assert not [line for line in by_kafka if "isvalid: false" in line or "rror" in line]
     assert sum(line.startswith("| offset") for line in by_kafka) > 5 * len(cases())
     assert dump_with_floe(logs) == by_kafka
-    indexes = sorted(floe.data_dir.glob("*-[0-9]*/*.index")) + sorted(floe.data_dir.glob("*-[0-9]*/*.timeindex"))
+    indexes = sorted(floe.data_dir.glob("*-[0-9]*/*.index")) + sorted(
+        floe.data_dir.glob("*-[0-9]*/*.timeindex")
+    )
     complaints = [line for line in dump_with_kafka(jars, indexes) if "ismatch" in line or "rror" in line]
     assert not complaints
     verified = subprocess.run(

@@ -56,6 +56,20 @@ def test_revocation_comes_before_assignment() -> None:
     assert it.state == "Stable"
 
 
+def test_who_waits_for_others_writes_nothing() -> None:
+    it = Coordinated(topic=6)
+    a, b = it.member("a"), it.member("b")
+    a.join()
+    a.obey()
+    b.join()
+    a.beat()
+    batches = sum(map(len, it.log.batches))
+    for _ in range(3):
+        assert a.beat().error_code == b.beat().error_code == 0
+        assert a.beat(owned=frozenset(a.owned)).assignment is None
+    assert sum(map(len, it.log.batches)) == batches
+
+
 def test_a_member_that_does_not_let_go_is_out() -> None:
     it = Coordinated()
     a, b = it.member("a"), it.member("b")

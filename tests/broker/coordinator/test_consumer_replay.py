@@ -101,7 +101,9 @@ class Script:
             record for position, record in enumerate(records) if last[encode_key(record.key)] == position
         ]
         without_tombstones = [record for record in compacted if record.value is not None]
-        for each in (records, compacted, without_tombstones):
+        # A checkpoint hands them out in the order of their keys.
+        by_key = sorted(without_tombstones, key=lambda record: encode_key(record.key))
+        for each in (records, compacted, without_tombstones, by_key):
             again = Groups()
             for record in each:
                 again.apply("", record)
