@@ -183,7 +183,9 @@ def test_a_transaction_nobody_began(floe: FloeProcess) -> None:
     assert code(floe, records) in (ErrorCode.INVALID_TXN_STATE, ErrorCode.INVALID_RECORD)
 
 
-@pytest.mark.parametrize("timestamp", [2**63 - 1, NOW_MS + 3 * 3_600_000, -(2**63)])
+@pytest.mark.parametrize(
+    "timestamp", [2**63 - 1, NOW_MS + 3 * 3_600_000, -(2**63)], ids=["last", "ahead", "first"]
+)
 def test_timestamps_out_of_bounds(floe: FloeProcess, timestamp: int) -> None:
     for position in (27, 35):
         assert code(floe, patched(position, "q", timestamp)) == ErrorCode.INVALID_TIMESTAMP
