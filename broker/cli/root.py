@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "configs": ("broker.cli.configs:configs", "Show and change settings of topics and brokers."),
     "produce": ("broker.cli.produce:produce", "Send lines of stdin or a file to a topic."),
     "consume": ("broker.cli.consume:consume", "Print the records of a topic."),
+    "groups": ("broker.cli.groups:groups", "List, describe and delete consumer groups, move their offsets."),
     "log": ("broker.cli.log:log", "Look into the log files of a data folder, offline."),
     "bench": ("broker.cli.bench:bench", "Load a broker with prebuilt requests and measure it."),
 }
