@@ -79,13 +79,13 @@ HANDLERS: tuple[HandlerSpec, ...] = (
     ),
     HandlerSpec(ApiKey.OFFSET_DELETE, "offset_delete", (0, 0), Operation.DELETE, Resource.GROUP),
     HandlerSpec(ApiKey.DESCRIBE_CLUSTER, "describe_cluster", (0, 2), Operation.DESCRIBE, Resource.CLUSTER),
+    HandlerSpec(ApiKey.DESCRIBE_PRODUCERS, "describe_producers", (0, 0), Operation.READ, Resource.TOPIC),
     HandlerSpec(
         ApiKey.CONSUMER_GROUP_HEARTBEAT, "consumer_group_heartbeat", (0, 1), Operation.READ, Resource.GROUP
     ),
     HandlerSpec(
         ApiKey.CONSUMER_GROUP_DESCRIBE, "consumer_group_describe", (0, 1), Operation.DESCRIBE, Resource.GROUP
     ),
-    HandlerSpec(ApiKey.DESCRIBE_PRODUCERS, "describe_producers", (0, 0), Operation.READ, Resource.TOPIC),
     HandlerSpec(
         ApiKey.LIST_CONFIG_RESOURCES,
         "list_config_resources",
