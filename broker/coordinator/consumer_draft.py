@@ -256,12 +256,12 @@ class ConsumerDraft:
         self.target_is_made()
 
     def begin_at(self, epoch: int, target: Mapping[str, Assignment]) -> None:
-        """Be at this epoch, with this target made for it: what a group of the classic protocol leaves behind."""
+        """Be at this epoch, with this target made for it: what a group of the classic protocol leaves behind.
+
+        Without a hash: whoever looks at the topics next finds them changed, and asks for a target of our own.
+        """
         group_id = self.group.group_id
-        value = ConsumerGroupMetadataValue(
-            epoch=epoch, metadata_hash=topics_hash(self.world.topics, self.group.subscribed_topics())
-        )
-        self.do(Record(ConsumerGroupMetadataKey(group_id=group_id), value))
+        self.do(Record(ConsumerGroupMetadataKey(group_id=group_id), ConsumerGroupMetadataValue(epoch=epoch)))
         for member_id, partitions in target.items():
             if partitions:
                 self.do(_target_record(group_id, member_id, partitions))

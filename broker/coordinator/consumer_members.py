@@ -227,6 +227,8 @@ def _static_member(draft: ConsumerDraft, beat: ConsumerHeartbeat, joins: bool) -
             f"Static member {beat.member_id} with instance id {beat.instance_id} cannot join the group "
             f"because the instance id is owned by {known.member_id} member.",
         )
+    if beat.member_id != known.member_id and beat.member_id in group.members:
+        raise ApiError(ErrorCode.INVALID_REQUEST, f"Member id {beat.member_id} is another member's.")
     returned = known._replace(
         member_id=beat.member_id, member_epoch=JOIN_EPOCH, previous_member_epoch=JOIN_EPOCH
     )
