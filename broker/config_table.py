@@ -72,6 +72,16 @@ _LISTENING: Final = (
     ),
     Setting(
         "int",
+        "socket.send.buffer.bytes",
+        256 << 10,
+        (
+            "Send buffer of a connection (SO_SNDBUF), -1 for the system's own. A small one stays in the processor's "
+            "cache; across a slow, distant network a larger one carries more. Kafka's default is 102400."
+        ),
+        check=_MINUS_ONE_UP,
+    ),
+    Setting(
+        "int",
         "socket.request.max.bytes",
         100 * _MIB,
         "The largest request frame; a larger one closes its connection.",

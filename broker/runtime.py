@@ -251,6 +251,7 @@ class Process:
             max_connections_per_ip=config["max.connections.per.ip"],
             idle_ms=config["connections.max.idle.ms"],
             backlog=config["socket.listen.backlog.size"],
+            send_buffer_bytes=config["socket.send.buffer.bytes"],
         )
         self._server = Server(self._broker, Router(), limits)
         endpoints = {endpoint.name: endpoint for _, endpoint in sockets}

@@ -49,6 +49,7 @@ class Limits(NamedTuple):
     max_connections_per_ip: int
     idle_ms: int
     backlog: int
+    send_buffer_bytes: int = -1
 
 
 class BufferPool:
@@ -171,6 +172,8 @@ class Server:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if self._limits.send_buffer_bytes >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.send_buffer_bytes)
         self._per_ip[host] += 1
         self.connections.add(Connection(self, sock, peer, listener_name))
 
