@@ -129,8 +129,10 @@ def crowd_member(group_id: str, size: int, settled: set[str]) -> Session:
             if leads and is_in and len(joined.members) == size:
                 settled.update(m.member_id for m in joined.members)
             continue
-        request = HeartbeatRequest(group_id=group_id, generation_id=joined.generation_id, member_id=member_id)
-        is_in = (yield from ask(ApiKey.HEARTBEAT, _HEARTBEAT_VERSION, request)).error_code == 0
+        heartbeat = HeartbeatRequest(
+            group_id=group_id, generation_id=joined.generation_id, member_id=member_id
+        )
+        is_in = (yield from ask(ApiKey.HEARTBEAT, _HEARTBEAT_VERSION, heartbeat)).error_code == 0
 
 
 def consumer_member(group_id: str, member_id: str, epochs: dict[tuple[str, str], int]) -> Session:
@@ -204,13 +206,14 @@ def measure_commits(broker: BrokerProcess) -> Figures:
     figures: Figures = {}
     for connections in (1, CONNECTIONS):
         for seconds in (WARM_UP_SECONDS, COMMIT_SECONDS):
-            until = time.perf_counter() + seconds
+            until, before = time.perf_counter() + seconds, time.process_time()
             sessions = [committing(f"commit-{n}", until) for n in range(connections * IN_FLIGHT)]
             latencies = sorted(run(broker.address, IN_FLIGHT, split(sessions, connections)))
         name = f"commits_{connections}x{IN_FLIGHT}"
         figures[f"{name}_per_s"] = len(latencies) / COMMIT_SECONDS
         figures[f"{name}_p50_ms"] = 1000 * latencies[len(latencies) // 2]
         figures[f"{name}_p99_ms"] = 1000 * latencies[int(len(latencies) * 0.99)]
+        figures[f"{name}_client_percent_of_a_core"] = 100 * (time.process_time() - before) / COMMIT_SECONDS
     return figures
 
 
