@@ -25,7 +25,7 @@ import click
 from broker.cli import admin
 from protocol.api import ApiKey
 from protocol.framing import parse_response, request_frame
-from protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest
+from protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest, TopicPartitions
 from protocol.messages.heartbeat import HeartbeatRequest
 from protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from protocol.messages.offset_commit import (
@@ -38,6 +38,8 @@ from tests.bench.brokers import BrokerProcess, Floe, Kafka, find_kafka_jars
 from tests.bench.sessions import Session, run, split
 
 Figures = dict[str, float]
+Told = dict[tuple[str, str], tuple[int, list[TopicPartitions] | None]]
+"""(group, member) -> its epoch, and its assignment if that is news to it."""
 
 TOPIC = "groups"
 PARTITIONS = 10
@@ -135,17 +137,25 @@ def crowd_member(group_id: str, size: int, settled: set[str]) -> Session:
         is_in = (yield from ask(ApiKey.HEARTBEAT, _HEARTBEAT_VERSION, heartbeat)).error_code == 0
 
 
-def consumer_member(group_id: str, member_id: str, epochs: dict[tuple[str, str], int]) -> Session:
-    """A member of the new protocol joins, or says that it is there; `epochs` has what it was told."""
-    epoch = epochs.get((group_id, member_id), 0)
+def consumer_member(group_id: str, member_id: str, told: Told) -> Session:
+    """A member of the new protocol joins, or says that it is there; `told` has what it was told."""
+    epoch, news = told.get((group_id, member_id), (0, None))
     request = ConsumerGroupHeartbeatRequest(group_id=group_id, member_id=member_id, member_epoch=epoch)
     if epoch == 0:
         request.rebalance_timeout_ms = SESSION_TIMEOUT_MS
         request.subscribed_topic_names = [TOPIC]
         request.topic_partitions = []
+    elif news is not None:  # it has taken what it was given, and let go of the rest
+        request.topic_partitions = news
     answer = yield from ask(ApiKey.CONSUMER_GROUP_HEARTBEAT, 1, request)
     assert answer.error_code == 0, answer
-    epochs[group_id, member_id] = answer.member_epoch
+    given = None
+    if answer.assignment is not None:
+        given = [
+            TopicPartitions(topic_id=topic.topic_id, partitions=topic.partitions)
+            for topic in answer.assignment.topic_partitions
+        ]
+    told[group_id, member_id] = answer.member_epoch, given
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -260,17 +270,17 @@ def measure_idle(broker: BrokerProcess) -> Figures:
     ]
     figures["classic_percent_of_a_core"] = _beat(broker, rounds, 0.1)
     before = broker.resident_mebibytes()
-    epochs: dict[tuple[str, str], int] = {}
+    told: Told = {}
     names = [(f"k-{n % IDLE_GROUPS}", f"m-{n}") for n in range(IDLE_MEMBERS)]
     for _ in range(4):  # until everybody has heard of the last who came
         run(
             broker.address,
             IN_FLIGHT,
-            split((consumer_member(*name, epochs) for name in names), CONNECTIONS),
+            split((consumer_member(*name, told) for name in names), CONNECTIONS),
         )
     figures["consumer_mebibytes"] = broker.resident_mebibytes() - before
     turns = [
-        [consumer_member(*names[(beat * at_once + n) % IDLE_MEMBERS], epochs) for n in range(at_once)]
+        [consumer_member(*names[(beat * at_once + n) % IDLE_MEMBERS], told) for n in range(at_once)]
         for beat in range(beats)
     ]
     figures["consumer_percent_of_a_core"] = _beat(broker, turns, 0.1)
