@@ -19,6 +19,7 @@ from random import Random
 from typing import Any, Final
 
 from broker.coordinator.assignors.spec import TopicPartition
+from broker.coordinator.classic_rebalance import ClassicLimits
 from broker.coordinator.consumer_draft import ConsumerLimits
 from broker.coordinator.consumer_group import ConsumerGroup, GroupState, pairs
 from broker.coordinator.consumer_members import ConsumerHeartbeat
@@ -45,6 +46,8 @@ new target, the time to let go, and rounds to say and hear so; twice over, for a
 class World:
     """One schedule."""
 
+    settling_ms = SETTLING_MS
+
     def __init__(self, seed: int, log: type[FakeLog] = FakeLog) -> None:
         self.random = random = Random(seed)
         self.static_share = random.choice((0, 0.3, 1))
@@ -63,15 +66,19 @@ class World:
         self._start()
 
     def _start(self) -> None:
-        settings = GroupSettings(consumer=ConsumerLimits(SESSION_MS, HEARTBEAT_MS))
+        settings = GroupSettings(
+            ClassicLimits(initial_rebalance_delay_ms=100), consumer=ConsumerLimits(SESSION_MS, HEARTBEAT_MS)
+        )
         self.groups = GroupCoordinator(self.log, self.host, settings, topics=self.topics)
         self.groups.load()
 
     @property
     def group(self) -> ConsumerGroup | None:
         group = self.groups.groups.find(GROUP)
-        assert group is None or isinstance(group, ConsumerGroup)
-        return group
+        return group if isinstance(group, ConsumerGroup) else None
+
+    def new_member(self) -> SimulatedMember:
+        return SimulatedMember(self, len(self.members))
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -96,14 +103,17 @@ class World:
 
     # --- the network and the disk ---------------------------------------------------------------------------------
 
-    def ask(self, beat: ConsumerHeartbeat, answered: Callable[[Any], None]) -> None:
+    def beat(self, beat: ConsumerHeartbeat, answered: Callable[[Any], None]) -> None:
+        self.ask(lambda groups: groups.consumer_heartbeat(beat), answered)
+
+    def ask(self, request: Callable[[GroupCoordinator], Any], answered: Callable[[Any], None]) -> None:
         """Send a request. It, or the answer, may be lost; the connection is closed then, and nothing comes late."""
         random = self.random
         if self.is_faulty and random.random() < 0.05:
             return
-        self.later(random.randrange(1, 30), lambda: self._arrive(beat, answered))
+        self.later(random.randrange(1, 30), lambda: self._arrive(request, answered))
 
-    def _arrive(self, beat: ConsumerHeartbeat, answered: Callable[[Any], None]) -> None:
+    def _arrive(self, request: Callable[[GroupCoordinator], Any], answered: Callable[[Any], None]) -> None:
         if not self.is_up:
             return
         life = self.lives
@@ -113,7 +123,7 @@ class World:
             if life == self.lives and self.is_up and not is_lost:
                 self.later(self.random.randrange(1, 30), lambda: answered(response))
 
-        self.groups.consumer_heartbeat(beat).then(back)
+        request(self.groups).then(back)
         self._written()
 
     def _written(self) -> None:
@@ -215,6 +225,7 @@ class SimulatedMember:
         """Join (anew), with nothing."""
         self.world.reads(self, set())
         self.epoch = 0
+        self.is_in_flight = False
         self.told: set[TopicPartition] = set()
         self.is_reconciling = False
         self.said: frozenset[TopicPartition] | None = None
@@ -249,6 +260,7 @@ class SimulatedMember:
             needs_member_id=True,
         )
         self.said, self.said_topics = owned, self.topic_names
+        self.is_in_flight = True
 
         def answered(response: ConsumerGroupHeartbeatResponse) -> None:
             if self.round == this_round and self.is_alive and not self.is_frozen:
@@ -257,15 +269,17 @@ class SimulatedMember:
 
         def gave_up() -> None:
             if self.round == this_round and self.is_alive:
+                self.is_in_flight = False
                 self.said = None
                 self._heartbeat()
 
-        world.ask(beat, answered)
+        world.beat(beat, answered)
         world.later(REQUEST_TIMEOUT_MS, gave_up)
 
     def _answered(self, response: ConsumerGroupHeartbeatResponse) -> None:
         code = ErrorCode(response.error_code)
         self.round += 1  # nobody waits for the answer any more
+        self.is_in_flight = False
         if code in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_MEMBER_EPOCH, ErrorCode.GROUP_ID_NOT_FOUND):
             self._begin()
             return
@@ -277,7 +291,8 @@ class SimulatedMember:
             if response.assignment is not None:
                 self.told = set(pairs(response.assignment.topic_partitions))
                 self._reconcile()
-        self._next_heartbeat(HEARTBEAT_MS)
+        has_news = self.said is not None and self.owned != self.said
+        self._next_heartbeat(0 if has_news else HEARTBEAT_MS)
 
     def _next_heartbeat(self, delay_ms: int) -> None:
         this_round = self.round
@@ -302,8 +317,9 @@ class SimulatedMember:
         if self.epoch <= 0 or told == self.owned:
             return
         self.world.reads(self, told)
-        self.round += 1
-        self._heartbeat()
+        if not self.is_in_flight:  # else the next heartbeat says it, right after the answer
+            self.round += 1
+            self._heartbeat()
 
     # --- what happens to it ---------------------------------------------------------------------------------------
 
@@ -316,6 +332,7 @@ class SimulatedMember:
         if not self.is_alive:
             return
         self.is_frozen = False
+        self.is_in_flight = False
         self.round += 1
         if self.world.host.now_ms >= self.answered_ms + SESSION_MS:
             self._begin()  # it knows by its own clock that it has been out for too long
@@ -340,7 +357,7 @@ class SimulatedMember:
         beat = ConsumerHeartbeat(
             NOBODY, GROUP, self.member_id, epoch, instance_id=self.instance_id, needs_member_id=True
         )
-        world.ask(beat, lambda _response: None)
+        world.beat(beat, lambda _response: None)
 
     def come_back(self) -> None:
         """A new process with the same instance id."""
@@ -368,7 +385,7 @@ def _disturb(world: World) -> None:
     what = random.random()
     member = random.choice(world.members) if world.members else None
     if member is None or (what < 0.25 and len(world.members) < 12):
-        world.members.append(SimulatedMember(world, len(world.members)))
+        world.members.append(world.new_member())
     elif what < 0.35:
         member.leave()
     elif what < 0.45:
@@ -389,9 +406,9 @@ def _disturb(world: World) -> None:
         world.kill()
 
 
-def play(seed: int, log: type[FakeLog] = FakeLog) -> World:
+def play(seed: int, log: type[FakeLog] = FakeLog, world_class: type[World] = World) -> World:
     """A schedule from its seed, to its end. Raises AssertionError where a promise is broken."""
-    world = World(seed, log)
+    world = world_class(seed, log)
     random = world.random
     for _ in range(random.randrange(5, 40)):
         _disturb(world)
@@ -402,7 +419,7 @@ def play(seed: int, log: type[FakeLog] = FakeLog) -> World:
             member._thaw()
     world.members.append(SimulatedMember(world, len(world.members)))
     world.run(RESTART_MS + REQUEST_TIMEOUT_MS)
-    world.run(SETTLING_MS)
+    world.run(world.settling_ms)
     world.check_settled()
     world.log.sync()
     world.check_replay()
