@@ -290,7 +290,7 @@ class SimulatedMember:
             self.epoch = response.member_epoch
             if response.assignment is not None:
                 self.told = set(pairs(response.assignment.topic_partitions))
-                self._reconcile()
+            self._reconcile()
         has_news = self.said is not None and self.owned != self.said
         self._next_heartbeat(0 if has_news else HEARTBEAT_MS)
 
@@ -316,10 +316,14 @@ class SimulatedMember:
         told = set(self.told)
         if self.epoch <= 0 or told == self.owned:
             return
+        if self.is_in_flight:
+            # What it owns has just been said: it takes nothing that was not in that until it is answered. (Java's
+            # client would, and reads a little longer than it may if the answer takes that away.)
+            self.world.reads(self, self.owned & told)
+            return
         self.world.reads(self, told)
-        if not self.is_in_flight:  # else the next heartbeat says it, right after the answer
-            self.round += 1
-            self._heartbeat()
+        self.round += 1
+        self._heartbeat()
 
     # --- what happens to it ---------------------------------------------------------------------------------------
 
