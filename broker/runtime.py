@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from broker.config import Endpoint
 from broker.fetching.sessions import FetchSessions
 from broker.logs import configure_logging
+from broker.polling import new_event_loop
 from broker.router import Router
 from broker.server import Limits, Server
 from broker.topics.catalog import Catalog, Topic
@@ -379,7 +380,8 @@ def serve(config: BrokerConfig) -> int:
         print(f"floe: {problem}; name another with --data-dir", file=sys.stderr)
         return EXIT_FAILED
     try:
-        return asyncio.run(_run(config))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(_run(config))
     except DirectoryLocked as error:
         print(f"floe: {error}; stop it first, or name another folder with --data-dir", file=sys.stderr)
     except (CannotStart, CorruptCheckpoint, StorageFailed, OSError) as error:

@@ -26,7 +26,7 @@ MAY_CATCH_EVERYTHING = {
 FORBIDDEN_SUFFIXES = ("Manager", "Helper", "Util", "Utils", "Service", "Impl")
 
 MAY_KNOW_THE_LOOP = re.compile(
-    r"broker/(server|connection|runtime|router|request)\.py|broker/(cli|tiering|gateway)/|broker/topics/catalog"
+    r"broker/(server|connection|runtime|router|request|polling)\.py|broker/(cli|tiering|gateway)/|broker/topics/catalog"
 )
 
 
