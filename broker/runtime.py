@@ -215,6 +215,7 @@ class Process:
 
     async def _open_catalog(self) -> None:
         config = self._config
+        self._folder.remove_leftovers()  # before the catalog may take more folders out of service
         cluster_id = self._folder.identity(new_uuid, config.node_id, new_uuid)
         broker = self._broker = Broker(config, self._folder, self._flusher, cluster_id)
         broker.on_storage_failure = self._sync_failed

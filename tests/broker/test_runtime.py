@@ -1,0 +1,31 @@
+"""What a start finds and finishes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.clients.cases import cases
+from tests.clients.test_confluent_kafka import LIMIT_S, produce
+from tests.floe_process import FloeProcess
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
+def test_a_start_removes_what_a_deletion_left(
+    start_floe: Callable[..., FloeProcess], is_killed: bool
+) -> None:
+    floe = start_floe()
+    produce(floe, "gone", cases())
+    produce(floe, "kept", cases())
+    admin = AdminClient({"bootstrap.servers": floe.bootstrap})
+    admin.delete_topics(["gone"])["gone"].result(LIMIT_S)
+    assert list(floe.data_dir.glob("gone-0.*-delete"))  # files stay for a while, for those who read them
+    if is_killed:
+        floe.kill()
+    else:
+        assert floe.stop() == 0
+    floe.start()
+    assert not list(floe.data_dir.glob("gone-0*"))
+    assert (floe.data_dir / "kept-0").is_dir()
