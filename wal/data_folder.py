@@ -10,11 +10,11 @@ Stop    close every open log → save the checkpoints → clean-shutdown mark, d
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from wal.checkpoint import TopicPartition, format_offsets, read_offsets, replace_file
-from wal.errors import CorruptCheckpoint, DiskFull, StorageFailed
+from wal.errors import CorruptCheckpoint, DiskFull
 from wal.flusher import Flusher
 from wal.layout import (
     CLEAN_SHUTDOWN,
@@ -95,10 +95,6 @@ class DataFolder:
     @property
     def open_logs(self) -> dict[TopicPartition, Log]:
         return self._open
-
-    def partitions_on_disk(self) -> Iterator[TopicPartition]:
-        """Every partition that had a folder when this one was opened, or got a log since."""
-        yield from sorted(self._on_disk | self._open.keys())
 
     def has_folder(self, key: TopicPartition) -> bool:
         return key in self._on_disk or key in self._open
@@ -231,8 +227,3 @@ class DataFolder:
     def _is_recovered(self) -> bool:
         # A log that an unclean stop left behind and nobody opened since is still to be recovered.
         return self._on_disk <= self._open.keys()
-
-    def fail(self, failure: StorageFailed) -> None:
-        """The disk failed: no log takes another write, and nothing is marked clean."""
-        for opened in self._open.values():
-            opened.offline = failure
