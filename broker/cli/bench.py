@@ -56,6 +56,35 @@ def bench() -> None:
     """
 
 
+# Options that several commands share.
+_record_size = click.option(
+    "--record-size",
+    "record_bytes",
+    type=size_bytes,
+    default="100",
+    show_default=True,
+    metavar="SIZE",
+    help="Bytes of a value.",
+)
+_batch = click.option(
+    "--batch",
+    "records_per_batch",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Records a request.",
+)
+_connections = click.option(
+    "--connections",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Connections.",
+)
+
+
 @bench.command()
 @_common
 @click.option(
@@ -66,32 +95,9 @@ def bench() -> None:
     metavar="N",
     help="Of the topic, if it is made.",
 )
-@click.option(
-    "--record-size",
-    "record_bytes",
-    type=size_bytes,
-    default="100",
-    show_default=True,
-    metavar="SIZE",
-    help="Bytes of a value.",
-)
-@click.option(
-    "--batch",
-    "records_per_batch",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Records a request.",
-)
-@click.option(
-    "--connections",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Connections.",
-)
+@_record_size
+@_batch
+@_connections
 @click.option(
     "--in-flight",
     type=click.IntRange(min=1),
@@ -153,14 +159,7 @@ def produce(
     metavar="SIZE",
     help="Asked for in one request.",
 )
-@click.option(
-    "--connections",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Connections.",
-)
+@_connections
 def consume(
     topic: str,
     duration_s: float,
@@ -192,24 +191,8 @@ def consume(
     metavar="N",
     help="Requests a second.",
 )
-@click.option(
-    "--record-size",
-    "record_bytes",
-    type=size_bytes,
-    default="100",
-    show_default=True,
-    metavar="SIZE",
-    help="Bytes of a value.",
-)
-@click.option(
-    "--batch",
-    "records_per_batch",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Records a request.",
-)
+@_record_size
+@_batch
 @click.option(
     "--in-flight",
     type=click.IntRange(min=1),
