@@ -88,6 +88,11 @@ class ApiKey(IntEnum):
     DESCRIBE_SHARE_GROUP_OFFSETS = 90
     ALTER_SHARE_GROUP_OFFSETS = 91
     DELETE_SHARE_GROUP_OFFSETS = 92
+    FLOE_ADMIN = 20000
+
+
+PRIVATE_APIS: Final = frozenset((ApiKey.FLOE_ADMIN,))
+"""Floe's own, for its own commands: ApiVersions does not list them, so that other clients see what Kafka shows."""
 
 
 NEVER_FLEXIBLE: Final = 1 << 15

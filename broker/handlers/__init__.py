@@ -2,8 +2,8 @@
 
 A row is an API's registration: its module, the versions it implements, and the operation and resource that are
 authorised before it runs, so that no handler can exist without one. ApiVersions is computed from this table alone:
-what has no row is not advertised. Modules are imported at their first request, because the message classes of
-forty APIs would otherwise be most of the start-up time.
+what has no row is not advertised (and Floe's private API is not, either). Modules are imported at their first
+request, because the message classes of forty APIs would otherwise be most of the start-up time.
 """
 
 from __future__ import annotations
@@ -100,4 +100,5 @@ HANDLERS: tuple[HandlerSpec, ...] = (
         Operation.DESCRIBE,
         Resource.TOPIC,
     ),
+    HandlerSpec(ApiKey.FLOE_ADMIN, "floe_admin", (0, 0), Operation.NONE, Resource.NONE),
 )

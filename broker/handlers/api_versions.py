@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from broker.handlers import HANDLERS
+from protocol.api import PRIVATE_APIS
 from protocol.errors import ErrorCode
 from protocol.messages.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
 
@@ -43,6 +44,7 @@ def _response(broker: Broker, code: ErrorCode) -> ApiVersionsResponse:
         api_keys=[
             ApiVersion(api_key=spec.api, min_version=spec.versions[0], max_version=spec.versions[1])
             for spec in HANDLERS
+            if spec.api not in PRIVATE_APIS
         ],
         finalized_features_epoch=broker.catalog.applied_offset,
     )
