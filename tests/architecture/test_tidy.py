@@ -21,12 +21,13 @@ MAY_CATCH_EVERYTHING = {
     "broker/server.py",
     "broker/runtime.py",
     "broker/cli/__init__.py",
+    "broker/worker/child.py",
 }
 
 FORBIDDEN_SUFFIXES = ("Manager", "Helper", "Util", "Utils", "Service", "Impl")
 
 MAY_KNOW_THE_LOOP = re.compile(
-    r"broker/(server|connection|runtime|router|request|polling)\.py|broker/(cli|tiering|gateway)/|broker/topics/catalog"
+    r"broker/(server|connection|runtime|router|request|polling)\.py|broker/(cli|tiering|gateway|worker)/|broker/topics/catalog"
 )
 
 
