@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tests.bench.brokers import KAFKA_VERSION, BrokerProcess, Floe, Kafka, find_kafka_jars, sync_microseconds
+from tests.bench.page_cache import PageCacheFiller
 from tests.bench.report import Line, make_lines, table, write_json
 from tests.bench.runners import Figures, Session, measure, summary
 from tests.bench.workloads import WORKLOADS, Workload
@@ -21,6 +22,7 @@ RESULTS = Path("bench-results")
 @click.option(
     "--only", multiple=True, metavar="NAME", help="Only workloads whose name contains this. May be repeated."
 )
+@click.option("--fill-page-cache/--no-fill-page-cache", default=True, help="See tests/bench/page_cache.py.")
 @click.option("--floe-only", is_flag=True, help="Do not start Apache Kafka.")
 @click.option(
     "--runs", type=click.IntRange(min=1), default=3, show_default=True, help="The median of so many counts."
@@ -31,6 +33,7 @@ RESULTS = Path("bench-results")
 def main(
     quick: bool,
     only: tuple[str, ...],
+    fill_page_cache: bool,
     floe_only: bool,
     runs: int,
     duration: float | None,
@@ -46,7 +49,8 @@ def main(
     warm_up = min(duration, 1.0 if quick else 3.0)
     RESULTS.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=RESULTS)).resolve()
-    sessions = [Session(broker, duration, warm_up) for broker in _brokers(folder, floe_only)]
+    page_cache = PageCacheFiller(folder) if fill_page_cache and Path("/proc/meminfo").exists() else None
+    sessions = [Session(broker, duration, warm_up, page_cache) for broker in _brokers(folder, floe_only)]
     started = time.monotonic()
     sync_us = [round(sync_microseconds(folder))]
     try:
@@ -63,6 +67,7 @@ def main(
         "duration_s": duration,
         "warm_up_s": warm_up,
         "kafka": KAFKA_VERSION,
+        "page_cache": "full" if page_cache else "as found",
     }
     setup |= {"sync_us": sync_us}
     output = output or RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"

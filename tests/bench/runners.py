@@ -15,6 +15,7 @@ from broker.cli.load.measurement import Measurement
 from broker.cli.load.produce import ProduceLoad, run_produce
 from tests.bench import rdkafka
 from tests.bench.brokers import BrokerProcess
+from tests.bench.page_cache import PageCacheFiller
 from tests.bench.workloads import Workload
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Session:
     broker: BrokerProcess
     duration_s: float
     warm_up_s: float
+    page_cache: PageCacheFiller | None = None
     topics_made: int = 0
     startup_seconds: list[float] = field(default_factory=list)
     idle_mebibytes: float = 0.0
@@ -42,6 +44,8 @@ class Session:
     @contextmanager
     def topic(self, partitions: int) -> "Iterator[tuple[Client, str]]":
         """A fresh topic, gone afterwards with its files."""
+        if self.page_cache is not None:
+            self.page_cache.fill()
         self.topics_made += 1
         name = f"bench-{self.topics_made}"
         with self.broker.client() as client:
