@@ -1,8 +1,9 @@
 """THE table of settings, under Kafka's names: type, default, bounds, scope, doc.
 
 From it come `floe.toml`, environment and flag parsing, CLI help, DescribeConfigs, the validation of
-AlterConfigs and CreateTopics, and the README's section. Here are the broker's settings, in `config_topics.py`
-those of topics, groups and client metrics. Defaults are Kafka 4.3's; where Floe differs the doc says so.
+AlterConfigs and CreateTopics, and the README's section. Here are the broker's settings (those of the group
+coordinator in `config_groups.py`), in `config_topics.py` those of topics, groups and client metrics.
+Defaults are Kafka 4.3's; where Floe differs the doc says so.
 
 A broker setting of Kafka's that is not here is refused, not ignored. A topic setting that concerns what a
 single broker does not have (replication quotas, elections, remote storage) is stored, as tools set it without
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from broker.config_groups import GROUP_COORDINATOR_SETTINGS
 from broker.settings import DYNAMIC, INT_MAX, LONG_MAX, Setting, between, gzip_level, one_of, only
 
 _MINUTE_MS: Final = 60_000
@@ -427,91 +429,6 @@ _COORDINATORS: Final = (
     Setting("int", "offset.metadata.max.bytes", 4096, "The longest metadata of a committed offset."),
     Setting(
         "int",
-        "group.min.session.timeout.ms",
-        6000,
-        "The shortest session time-out a classic member may ask for.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "int",
-        "group.max.session.timeout.ms",
-        30 * _MINUTE_MS,
-        "The longest session time-out a classic member may ask for.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "int",
-        "group.initial.rebalance.delay.ms",
-        3000,
-        "How long an empty classic group waits for more members.",
-        check=_NOT_NEGATIVE,
-    ),
-    Setting("int", "group.max.size", INT_MAX, "The most members of a classic group.", check=_POSITIVE),
-    Setting(
-        "int",
-        "group.consumer.session.timeout.ms",
-        45000,
-        "Session time-out of the consumer protocol (KIP-848).",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "int",
-        "group.consumer.min.session.timeout.ms",
-        45000,
-        "The shortest session time-out a group may set.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "int",
-        "group.consumer.max.session.timeout.ms",
-        60000,
-        "The longest session time-out a group may set.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "int",
-        "group.consumer.heartbeat.interval.ms",
-        5000,
-        "Heartbeat interval of the consumer protocol.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "int",
-        "group.consumer.min.heartbeat.interval.ms",
-        5000,
-        "The shortest heartbeat interval a group may set.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "int",
-        "group.consumer.max.heartbeat.interval.ms",
-        15000,
-        "The longest heartbeat interval a group may set.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "int",
-        "group.consumer.max.size",
-        INT_MAX,
-        "The most members of a consumer group.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "list",
-        "group.consumer.assignors",
-        ["uniform", "range"],
-        "Server-side assignors that may be asked for, the default first.",
-        check=one_of("uniform", "range"),
-    ),
-    Setting(
-        "string",
-        "group.consumer.migration.policy",
-        "bidirectional",
-        "Whether a group with members goes from the classic to the consumer protocol (upgrade) and back (downgrade).",
-        check=one_of("disabled", "upgrade", "downgrade", "bidirectional"),
-    ),
-    Setting(
-        "int",
         "transaction.max.timeout.ms",
         15 * _MINUTE_MS,
         "The longest transaction time-out a producer may ask for. Transactions are not served yet.",
@@ -577,7 +494,16 @@ _FLOE: Final = (
 )
 
 BROKER_SETTINGS: Final[dict[str, Setting]] = {
-    setting.name: setting for setting in (*_LISTENING, *_STORAGE, *_RECORDS, *_TOPICS, *_COORDINATORS, *_FLOE)
+    setting.name: setting
+    for setting in (
+        *_LISTENING,
+        *_STORAGE,
+        *_RECORDS,
+        *_TOPICS,
+        *_COORDINATORS,
+        *GROUP_COORDINATOR_SETTINGS,
+        *_FLOE,
+    )
 }
 
 NOT_IMPLEMENTED: Final = {

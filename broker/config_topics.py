@@ -124,6 +124,7 @@ TOPIC_SETTINGS: Final[dict[str, Setting]] = {setting.name: setting for setting i
 GROUP_SETTINGS: Final[dict[str, Setting]] = {
     setting.name: setting
     for setting in (
+        _topic("int", "consumer.assignment.interval.ms", "group.consumer.assignment.interval.ms"),
         _topic("int", "consumer.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms"),
         _topic("int", "consumer.session.timeout.ms", "group.consumer.session.timeout.ms"),
     )

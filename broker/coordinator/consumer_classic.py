@@ -177,7 +177,9 @@ def decide_classic_sync(group: ConsumerGroup, sync: Sync, world: World) -> Outco
         protocol_name,
     ):
         draft.reply(sync.token, sync_refused(ErrorCode.INCONSISTENT_GROUP_PROTOCOL))
-    elif member.member_epoch < group.group_epoch and member.state is not MemberState.UNREVOKED_PARTITIONS:
+    elif member.member_epoch < _epoch_to_come_to(draft) and (
+        member.state is not MemberState.UNREVOKED_PARTITIONS
+    ):
         _ask_to_rejoin(draft, member)
         draft.reply(sync.token, sync_refused(ErrorCode.REBALANCE_IN_PROGRESS))
     else:
@@ -200,16 +202,23 @@ def decide_classic_heartbeat(group: ConsumerGroup, heartbeat: Heartbeat, world: 
     )
     if member is not None and not code:
         draft.start_session(member)
-        if _has_to_rejoin(group, member):
+        if _has_to_rejoin(draft, member):
             _ask_to_rejoin(draft, member)
             code = ErrorCode.REBALANCE_IN_PROGRESS
     draft.reply(heartbeat.token, HeartbeatResponse(error_code=code))
     return draft.outcome()
 
 
-def _has_to_rejoin(group: ConsumerGroup, member: ConsumerMember) -> bool:
+def _epoch_to_come_to(draft: ConsumerDraft) -> int:
+    """The epoch that a member which joins now is brought to."""
+    group = draft.group
+    return group.assignment_epoch if draft.target_wait_ms() else group.group_epoch
+
+
+def _has_to_rejoin(draft: ConsumerDraft, member: ConsumerMember) -> bool:
     """Whether joining again would bring the member further, or let others go on."""
-    if member.member_epoch < group.group_epoch or member.state is MemberState.UNREVOKED_PARTITIONS:
+    group = draft.group
+    if member.member_epoch < _epoch_to_come_to(draft) or member.state is MemberState.UNREVOKED_PARTITIONS:
         return True
     if member.state is not MemberState.UNRELEASED_PARTITIONS:
         return False

@@ -7,7 +7,6 @@ copy at once, so that the next step of the same decision sees what the ones befo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from broker.coordinator.assignors import ASSIGNORS, preferred
@@ -57,6 +56,8 @@ class ConsumerLimits(NamedTuple):
     """Those that may be asked for; the first is the default."""
     migration: str = "bidirectional"
     """Whether groups with members change their protocol: disabled, upgrade, downgrade or bidirectional."""
+    assignment_interval_ms: int = 1_000
+    """How long a target stays at least (KIP-1263): who joins or leaves meanwhile is seen to in one go."""
 
     @property
     def can_upgrade(self) -> bool:
@@ -70,12 +71,15 @@ class ConsumerLimits(NamedTuple):
         """With a group's own settings (KIP-848) in place of the broker's."""
         if not settings:
             return self
-        limits = self
-        with suppress(KeyError):
-            limits = limits._replace(session_timeout_ms=int(settings["consumer.session.timeout.ms"]))
-        with suppress(KeyError):
-            limits = limits._replace(heartbeat_interval_ms=int(settings["consumer.heartbeat.interval.ms"]))
-        return limits
+        return self._replace(
+            session_timeout_ms=int(settings.get("consumer.session.timeout.ms", self.session_timeout_ms)),
+            heartbeat_interval_ms=int(
+                settings.get("consumer.heartbeat.interval.ms", self.heartbeat_interval_ms)
+            ),
+            assignment_interval_ms=int(
+                settings.get("consumer.assignment.interval.ms", self.assignment_interval_ms)
+            ),
+        )
 
 
 class World(NamedTuple):
@@ -231,6 +235,17 @@ class ConsumerDraft:
         found = (by_name(name) for name in self.group.topics_of(member))
         return frozenset(topic.topic_id for topic in found if topic is not None)
 
+    def target_wait_ms(self) -> int:
+        """How long the group still goes by its target although it is not of the group epoch; 0 if it does not.
+
+        A target that gives nobody anything is not kept: the first who joins is not to wait.
+        """
+        group, interval_ms = self.group, self.world.limits.assignment_interval_ms
+        age_ms = self.world.now_ms - group.assignment_timestamp_ms
+        if group.group_epoch == group.assignment_epoch or not group.target or not 0 <= age_ms < interval_ms:
+            return 0
+        return interval_ms - age_ms
+
     def assign(self) -> None:
         """Make the target assignment of the group epoch; only what changes is written."""
         group = self.group
@@ -265,12 +280,13 @@ class ConsumerDraft:
         for member_id, partitions in target.items():
             if partitions:
                 self.do(_target_record(group_id, member_id, partitions))
-        self.target_is_made()
+        self.target_is_made(timestamp_ms=0)
 
-    def target_is_made(self) -> None:
-        """The target assignment is that of the group epoch."""
+    def target_is_made(self, timestamp_ms: int | None = None) -> None:
+        """The target assignment is that of the group epoch; as of now, or 0 for one that is not to be kept."""
         value = ConsumerGroupTargetAssignmentMetadataValue(
-            assignment_epoch=self.group.group_epoch, assignment_timestamp=self.world.now_ms
+            assignment_epoch=self.group.group_epoch,
+            assignment_timestamp=self.world.now_ms if timestamp_ms is None else timestamp_ms,
         )
         self.do(Record(ConsumerGroupTargetAssignmentMetadataKey(group_id=self.group.group_id), value))
 

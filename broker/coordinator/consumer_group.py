@@ -86,16 +86,19 @@ GROUP_TRANSITIONS: Final[dict[tuple[GroupState, GroupState], str]] = {
         GroupState.STABLE,
         GroupState.RECONCILING,
     ): "a member joins or is away for a while, or what they read changes",
-    (GroupState.STABLE, GroupState.ASSIGNING): "a member leaves or falls silent",
+    (GroupState.STABLE, GroupState.ASSIGNING): "a member leaves, falls silent, or joins right after another",
     (GroupState.STABLE, GroupState.EMPTY): "the last member leaves or falls silent",
     (GroupState.RECONCILING, GroupState.STABLE): "the last member has come to its target",
     (
         GroupState.RECONCILING,
         GroupState.ASSIGNING,
-    ): "a member leaves, falls silent, or does not let go in time",
+    ): "a member leaves, falls silent, does not let go in time, or joins right after another",
     (GroupState.RECONCILING, GroupState.EMPTY): "the last member leaves or falls silent",
-    (GroupState.ASSIGNING, GroupState.RECONCILING): "the next heartbeat brings a new target",
-    (GroupState.ASSIGNING, GroupState.STABLE): "the next heartbeat brings a new target, of one member",
+    (
+        GroupState.ASSIGNING,
+        GroupState.RECONCILING,
+    ): "the next heartbeat, once the last target is old enough, brings a new one",
+    (GroupState.ASSIGNING, GroupState.STABLE): "the same, and nobody has to do anything",
     (GroupState.ASSIGNING, GroupState.EMPTY): "the last member leaves or falls silent",
 }
 

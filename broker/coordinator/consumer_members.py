@@ -137,10 +137,14 @@ def _heartbeat(draft: ConsumerDraft, beat: ConsumerHeartbeat) -> ConsumerGroupHe
     has_new_subscription = update(draft, before, _as_said(before, beat))
     member = advance(draft, beat.member_id, beat.owned, has_new_subscription)
     draft.start_session(member)
+    interval_ms = draft.world.limits.heartbeat_interval_ms
+    wait_ms = draft.target_wait_ms()
+    if wait_ms and (has_new_subscription or beat.member_epoch == JOIN_EPOCH):
+        interval_ms = min(wait_ms, interval_ms)  # it is to hear of the target that knows of it at once
     response = ConsumerGroupHeartbeatResponse(
         member_id=member.member_id,
         member_epoch=member.member_epoch,
-        heartbeat_interval_ms=draft.world.limits.heartbeat_interval_ms,
+        heartbeat_interval_ms=interval_ms,
     )
     # A member in an older epoch has not got the answer that told it of this one.
     if (
@@ -168,7 +172,7 @@ def advance(
     has_changed = draft.look_at_topics()
     if has_changed or has_new_subscription or not draft.group.group_epoch:
         draft.next_epoch()
-    if draft.group.group_epoch > draft.group.assignment_epoch:
+    if draft.group.group_epoch > draft.group.assignment_epoch and not draft.target_wait_ms():
         draft.assign()
     group = draft.group
     member = group.members[member_id]

@@ -147,6 +147,7 @@ class GroupSettings(NamedTuple):
                 config["group.consumer.max.size"],
                 tuple(config["group.consumer.assignors"]) or ConsumerLimits().assignors,
                 config["group.consumer.migration.policy"],
+                config["group.consumer.assignment.interval.ms"],
             ),
         )
 

@@ -38,9 +38,11 @@ REBALANCE_MS: Final = 30_000
 REQUEST_TIMEOUT_MS: Final = 3_000
 SLOWEST_REVOCATION_MS: Final = 4_000
 RESTART_MS: Final = 300
-SETTLING_MS: Final = SESSION_MS + 2 * SLOWEST_REVOCATION_MS + 8 * HEARTBEAT_MS
-"""When everything must be in order after the last fault: silent members' sessions are over, one round to hear of the
-new target, the time to let go, and rounds to say and hear so; twice over, for a target that came in the middle."""
+ASSIGNMENT_INTERVALS_MS: Final = (0, 1_000, 5_000)
+SETTLING_MS: Final = SESSION_MS + 2 * (SLOWEST_REVOCATION_MS + ASSIGNMENT_INTERVALS_MS[-1]) + 8 * HEARTBEAT_MS
+"""When everything must be in order after the last fault: silent members' sessions are over, the last target is old
+enough, one round to hear of the new one, the time to let go, and rounds to say and hear so; twice over, for a target
+that came in the middle."""
 
 
 class World:
@@ -53,6 +55,7 @@ class World:
         self.static_share = random.choice((0, 0.3, 1))
         self.topics = FakeTopics(topic=random.choice((1, 2, 3, 10, 50, 200)), other=random.choice((1, 7)))
         self.reads_alike = random.random() < 0.6
+        self.assignment_interval_ms = random.choice(ASSIGNMENT_INTERVALS_MS)
         self.host = FakeHost()
         self.log = log(is_synchronous=False)
         self.is_up = True
@@ -66,9 +69,8 @@ class World:
         self._start()
 
     def _start(self) -> None:
-        settings = GroupSettings(
-            ClassicLimits(initial_rebalance_delay_ms=100), consumer=ConsumerLimits(SESSION_MS, HEARTBEAT_MS)
-        )
+        limits = ConsumerLimits(SESSION_MS, HEARTBEAT_MS, assignment_interval_ms=self.assignment_interval_ms)
+        settings = GroupSettings(ClassicLimits(initial_rebalance_delay_ms=100), consumer=limits)
         self.groups = GroupCoordinator(self.log, self.host, settings, topics=self.topics)
         self.groups.load()
 
@@ -292,7 +294,9 @@ class SimulatedMember:
                 self.told = set(pairs(response.assignment.topic_partitions))
             self._reconcile()
         has_news = self.said is not None and self.owned != self.said
-        self._next_heartbeat(0 if has_news else HEARTBEAT_MS)
+        interval_ms = response.heartbeat_interval_ms if code is ErrorCode.NONE else HEARTBEAT_MS
+        assert 0 < interval_ms <= HEARTBEAT_MS
+        self._next_heartbeat(0 if has_news else interval_ms)
 
     def _next_heartbeat(self, delay_ms: int) -> None:
         this_round = self.round

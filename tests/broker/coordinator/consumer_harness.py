@@ -81,7 +81,7 @@ class Coordinated:
         self.log = FakeLog()
         self.host = FakeHost()
         self.topics = FakeTopics(**counts or {"topic": 6})
-        self.limits = ConsumerLimits(SESSION_MS, HEARTBEAT_MS)
+        self.limits = ConsumerLimits(SESSION_MS, HEARTBEAT_MS, assignment_interval_ms=0)
         self.start()
 
     def start(self) -> None:
