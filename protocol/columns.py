@@ -1,0 +1,391 @@
+"""Records of many batches as numpy columns: where everything is, nothing copied, nothing looked at one by one.
+
+A record's length is a varint, so its successor is only known once it is read. That one step is done record by
+record (`_walk`); all other fields are decoded for all records at once: the byte at every record's position is
+gathered, and the few records whose varint goes on are gathered again.
+
+Keys, values and headers stay where they are, as ranges of `data`: whoever wants them elsewhere copies them
+with the tool of their own trade. Every range is checked against its record, every record against its batch.
+
+Where a check fails, the batches are read again by `protocol.records`, which says what is wrong: damaged bytes
+raise the same error here and there. Only worker processes import this module, for numpy's sake.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.legacy import up_convert
+from protocol.records import (
+    BATCH_OVERHEAD,
+    Buffer,
+    CorruptBatch,
+    RecordBatch,
+    iterate,
+    parse_batches,
+    peek_magic,
+    records_bytes,
+)
+
+Int64s = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+
+PIECE_RECORDS: Final = 1 << 17
+"""Records decoded together: enough to make numpy's cost per call vanish, 100 bytes of columns each."""
+
+PIECE_BYTES: Final = 1 << 24
+"""Decompressed bytes of the batches that are decoded together; one batch may have more."""
+
+COMPRESSION_GUESS: Final = 8
+"""How many times its compressed size a batch is taken to have when batches are grouped."""
+
+HEADER_ROUNDS: Final = 16
+"""Headers of a record that are decoded for all records at once; a record with more has the rest read singly."""
+
+
+class BytesColumn:
+    """Byte strings as ranges of `data`, in ascending order; a length of -1 is null (the start is valid then)."""
+
+    __slots__ = ("data", "lengths", "starts")
+
+    def __init__(self, data: Bytes, starts: Int64s, lengths: Int64s) -> None:
+        self.data = data
+        self.starts = starts
+        self.lengths = lengths
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> bytes | None:
+        start, length = int(self.starts[index]), int(self.lengths[index])
+        return None if length < 0 else self.data[start : start + length].tobytes()
+
+
+class HeaderColumns:
+    """Headers of all records in one row: those of record i are `list_offsets[i]` to `list_offsets[i + 1]`."""
+
+    __slots__ = ("keys", "list_offsets", "values")
+
+    def __init__(self, list_offsets: Int64s, keys: BytesColumn, values: BytesColumn) -> None:
+        self.list_offsets = list_offsets
+        self.keys = keys
+        self.values = values
+
+
+class RecordColumns:
+    """Records of one partition: absolute offsets, timestamps in ms (-1: none), types 0 CreateTime, 1 LogAppendTime."""
+
+    __slots__ = ("headers", "keys", "offsets", "timestamp_types", "timestamps", "values")
+
+    def __init__(
+        self,
+        offsets: Int64s,
+        timestamps: Int64s,
+        timestamp_types: NDArray[np.int8],
+        keys: BytesColumn,
+        values: BytesColumn,
+        headers: HeaderColumns,
+    ) -> None:
+        self.offsets = offsets
+        self.timestamps = timestamps
+        self.timestamp_types = timestamp_types
+        self.keys = keys
+        self.values = values
+        self.headers = headers
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+class RecordLayout:
+    """Where each record and its parts lie in a block of decompressed records; one int64 array per field.
+
+    `starts` are the positions of the records' length fields, `ends` of their successors'. A key or value is
+    null where its length is -1. `header_starts` is the position behind the header count.
+    """
+
+    __slots__ = (
+        "ends",
+        "header_counts",
+        "header_starts",
+        "key_lengths",
+        "key_starts",
+        "offset_deltas",
+        "starts",
+        "timestamp_deltas",
+        "value_lengths",
+        "value_starts",
+    )
+
+    starts: Int64s
+    ends: Int64s
+    timestamp_deltas: Int64s
+    offset_deltas: Int64s
+    key_starts: Int64s
+    key_lengths: Int64s
+    value_starts: Int64s
+    value_lengths: Int64s
+    header_counts: Int64s
+    header_starts: Int64s
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+class _Damaged(Exception):
+    """Something does not fit; `protocol.records` will say what."""
+
+
+def record_layout(block: Buffer, record_count: int) -> RecordLayout:
+    """The layout of one batch's decompressed records (`records_bytes`), of which the header says the count.
+
+    Everything but the inside of headers is checked. Raises CorruptBatch.
+    """
+    try:
+        return _layout(np.frombuffer(block, np.uint8), _walk(block, [(0, len(block), record_count)]))
+    except _Damaged:
+        raise CorruptBatch(f"the {len(block)} bytes are not {record_count} records") from None
+
+
+def decode(data: Buffer, max_decompressed_bytes: int) -> Iterator[RecordColumns]:
+    """The records of the whole batches in `data`, in order, at most PIECE_RECORDS at a time.
+
+    Control batches are left out; a message set of format 0 or 1 is converted first. `max_decompressed_bytes` is
+    for one batch. Where nothing is compressed the columns are views of `data`. Raises CorruptBatch, TooLarge.
+    """
+    if len(data) > BATCH_OVERHEAD and peek_magic(data, 0) < 2:
+        data = up_convert(data, max_decompressed_bytes)
+    group: list[RecordBatch] = []
+    group_bytes = group_records = 0
+    for batch in parse_batches(data):
+        if batch.is_control:
+            continue
+        # A guess for compressed batches; what they really hold is bounded by the caller's limit.
+        block_bytes = batch.size * (COMPRESSION_GUESS if batch.compression else 1)
+        full = group_bytes + block_bytes > PIECE_BYTES or group_records + batch.record_count > PIECE_RECORDS
+        if group and full:
+            yield from _decode_group(data, group, max_decompressed_bytes)
+            group, group_bytes, group_records = [], 0, 0
+        group.append(batch)
+        group_bytes += block_bytes
+        group_records += batch.record_count
+    if group:
+        yield from _decode_group(data, group, max_decompressed_bytes)
+
+
+def _decode_group(
+    data: Buffer, batches: Sequence[RecordBatch], max_decompressed_bytes: int
+) -> Iterator[RecordColumns]:
+    try:
+        joined, spans = _blocks(data, batches, max_decompressed_bytes)
+        starts = _walk(joined, spans)
+        counts = np.array([count for _, _, count in spans], np.int64)
+        ends = np.cumsum(counts)
+        joined_bytes = np.frombuffer(joined, np.uint8)
+        for first in range(0, len(starts), PIECE_RECORDS):
+            piece = starts[first : first + PIECE_RECORDS]
+            owners = np.searchsorted(ends, np.arange(first, first + len(piece)), side="right")
+            yield _columns(joined_bytes, _layout(joined_bytes, piece), batches, owners)
+    except _Damaged:
+        for batch in batches:
+            for _ in iterate(data, batch, max_decompressed_bytes):
+                pass
+        raise AssertionError("the two decoders of record batches disagree") from None
+
+
+def _blocks(
+    data: Buffer, batches: Sequence[RecordBatch], max_decompressed_bytes: int
+) -> tuple[Buffer, list[tuple[int, int, int]]]:
+    """One buffer with all batches' records, and (start, end, record_count) of each batch in it."""
+    spans: list[tuple[int, int, int]] = []
+    if not any(batch.compression for batch in batches):
+        for batch in batches:
+            end = batch.position + batch.size
+            spans.append((batch.position + BATCH_OVERHEAD, end, batch.record_count))
+        return data, spans
+    blocks: list[bytes] = []
+    position = 0
+    for batch in batches:
+        block = records_bytes(data, batch, max_decompressed_bytes)
+        blocks.append(block)
+        spans.append((position, position + len(block), batch.record_count))
+        position += len(block)
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks), spans
+
+
+def _walk(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> Int64s:
+    """The positions of all records; each span is filled by its records exactly, or it is damaged."""
+    starts = array("q")
+    append = starts.append
+    try:
+        for position, end, count in spans:
+            if count < 0:
+                raise _Damaged
+            for _ in range(count):
+                append(position)
+                byte = data[position]
+                if byte < 0x80:
+                    position += (byte >> 1) + 1
+                    continue
+                second = data[position + 1]
+                if second < 0x80:
+                    position += (byte >> 1 & 0x3F | second << 6) + 2
+                else:
+                    position = _record_end(data, position)
+            if position != end:
+                raise _Damaged
+    except IndexError:
+        raise _Damaged from None
+    return np.frombuffer(starts, np.int64) if starts else np.empty(0, np.int64)
+
+
+def _record_end(data: Buffer, position: int) -> int:
+    value = shift = 0
+    for shift in range(0, 35, 7):
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            # Negative lengths are odd here; `_layout` refuses them.
+            return position + (value >> 1)
+    raise _Damaged
+
+
+def _varints(data: Bytes, positions: Int64s, longest: int = 5) -> tuple[Int64s, Int64s]:
+    """The zig-zag varints at `positions`, and the positions behind them.
+
+    Reading past the end of `data` gives its last byte again: callers compare positions with the record's end.
+    """
+    first = data.take(positions, mode="clip")
+    values = first.astype(np.uint64)
+    positions = positions + 1
+    going_on = np.flatnonzero(first & 0x80)
+    shift = 7
+    if len(going_on):
+        values[going_on] &= np.uint64(0x7F)
+    while len(going_on):
+        if shift == 7 * longest:
+            raise _Damaged
+        part = data.take(positions[going_on], mode="clip")
+        values[going_on] |= (part & 0x7F).astype(np.uint64) << np.uint64(shift)
+        positions[going_on] += 1
+        # What would be shifted out: bits above 32 of a varint, above 64 of a varlong.
+        if shift == 7 * (longest - 1) and (part & (0x70 if longest == 5 else 0x7E)).any():
+            raise _Damaged
+        going_on = going_on[part >= 0x80]
+        shift += 7
+    signs = (values & np.uint64(1)).view(np.int64)
+    return (values >> np.uint64(1)).view(np.int64) ^ -signs, positions
+
+
+def _ranges(data: Bytes, positions: Int64s, ends: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+    """Nullable byte strings at `positions`: their starts, their lengths (-1 is null), the positions behind."""
+    lengths, starts = _varints(data, positions)
+    lengths = np.maximum(lengths, -1)
+    behind = starts + np.maximum(lengths, 0)
+    if (behind > ends).any():
+        raise _Damaged
+    return starts, lengths, behind
+
+
+def _layout(data: Bytes, starts: Int64s) -> RecordLayout:
+    layout = RecordLayout()
+    layout.starts = starts
+    lengths, positions = _varints(data, starts)
+    layout.ends = ends = positions + lengths
+    layout.timestamp_deltas, positions = _varints(data, positions + 1, 10)  # after the attributes
+    layout.offset_deltas, positions = _varints(data, positions)
+    layout.key_starts, layout.key_lengths, positions = _ranges(data, positions, ends)
+    layout.value_starts, layout.value_lengths, positions = _ranges(data, positions, ends)
+    layout.header_counts, positions = _varints(data, positions)
+    layout.header_starts = positions
+    left = ends - positions
+    counts = layout.header_counts
+    # Without headers nothing follows; a header takes two bytes at least.
+    if (lengths < 0).any() or (counts < 0).any() or (counts > left).any() or (left[counts == 0] != 0).any():
+        raise _Damaged
+    return layout
+
+
+def _columns(
+    data: Bytes, layout: RecordLayout, batches: Sequence[RecordBatch], owners: NDArray[np.intp]
+) -> RecordColumns:
+    base_offsets = np.array([batch.base_offset for batch in batches], np.int64)
+    base_timestamps = np.array([batch.base_timestamp for batch in batches], np.int64)
+    types = np.array([batch.timestamp_type for batch in batches], np.int8)
+    timestamps = base_timestamps[owners] + layout.timestamp_deltas
+    timestamp_types = types[owners]
+    if types.any():  # LogAppendTime: the header's timestamp is every record's
+        max_timestamps = np.array([batch.max_timestamp for batch in batches], np.int64)
+        timestamps = np.where(timestamp_types == 1, max_timestamps[owners], timestamps)
+    return RecordColumns(
+        base_offsets[owners] + layout.offset_deltas,
+        timestamps,
+        timestamp_types,
+        BytesColumn(data, layout.key_starts, layout.key_lengths),
+        BytesColumn(data, layout.value_starts, layout.value_lengths),
+        _headers(data, layout),
+    )
+
+
+def _headers(data: Bytes, layout: RecordLayout) -> HeaderColumns:
+    counts = layout.header_counts
+    list_offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=list_offsets[1:])
+    total = int(list_offsets[-1])
+    # Rows: key starts, key lengths, value starts, value lengths.
+    found = np.zeros((4, total), np.int64)
+    records = np.flatnonzero(counts)
+    positions = layout.header_starts[records]
+    for index in range(HEADER_ROUNDS):
+        if not len(records):
+            break
+        ends = layout.ends[records]
+        rows = list_offsets[records] + index
+        found[0, rows], found[1, rows], positions = _ranges(data, positions, ends)
+        found[2, rows], found[3, rows], positions = _ranges(data, positions, ends)
+        done = counts[records] == index + 1
+        if (positions[done] != ends[done]).any():
+            raise _Damaged
+        records, positions = records[~done], positions[~done]
+    for record, position in zip(records.tolist(), positions.tolist(), strict=True):
+        rows = np.arange(list_offsets[record] + HEADER_ROUNDS, list_offsets[record + 1])
+        found[:, rows] = _many_headers(data, position, int(layout.ends[record]), len(rows))
+    if (found[1] < 0).any():  # a header key is never null
+        raise _Damaged
+    keys = BytesColumn(data, found[0], found[1])
+    return HeaderColumns(list_offsets, keys, BytesColumn(data, found[2], found[3]))
+
+
+def _many_headers(data: Bytes, position: int, end: int, count: int) -> Int64s:
+    """The last `count` headers of one record, which has so many that rounds over all records do not pay."""
+    block = data[position:end].tobytes()
+    at = 0
+    found: array[int] = array("q")
+    try:
+        for _ in range(2 * count):
+            length, at = _varint(block, at)
+            found.append(position + at)
+            found.append(max(length, -1))
+            at += max(length, 0)
+    except IndexError:
+        raise _Damaged from None
+    if at != len(block):
+        raise _Damaged
+    return np.frombuffer(found, np.int64).reshape(count, 4).T
+
+
+def _varint(block: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 35, 7):
+        byte = block[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value >> 32:
+                raise _Damaged
+            return (value >> 1) ^ -(value & 1), position
+    raise _Damaged
