@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from broker.config_table import BROKER_SETTINGS, NOT_IMPLEMENTED
+from broker.config_tables import CATALOG_PREFIX, catalog_environment_name, catalog_property
 from broker.config_topics import TOPIC_SETTINGS
 from broker.settings import DYNAMIC, InvalidValue, Setting, Value
 
@@ -262,6 +263,15 @@ class BrokerConfig:
         texts = self["advertised.listeners"]
         return [parse_endpoint(text) for text in texts] if texts else None
 
+    @property
+    def catalog_properties(self) -> dict[str, str]:
+        """What was given below `floe.table.catalog.`, for pyiceberg."""
+        return {
+            name.removeprefix(CATALOG_PREFIX): str(given.value)
+            for name, given in self.given.items()
+            if name.startswith(CATALOG_PREFIX) and name not in BROKER_SETTINGS
+        }
+
     def set_dynamic(self, resource_name: str, values: Mapping[str, str]) -> None:
         """Replace what is set at run time for all brokers ("") or for this one (its id)."""
         parsed = {name: BROKER_SETTINGS[name].parse(text) for name, text in values.items()}
@@ -361,7 +371,7 @@ def _source(config: BrokerConfig, name: str) -> str:
 
 def _give(given: dict[str, Given], texts: Mapping[str, str], source: str) -> None:
     for name, text in texts.items():
-        setting = BROKER_SETTINGS.get(name)
+        setting = BROKER_SETTINGS.get(name) or catalog_property(name, text)
         if setting is None:
             raise ConfigError(source, unknown_setting(name, BROKER_SETTINGS))
         try:
@@ -390,7 +400,7 @@ def _environment_name(variable: str) -> str | None:
     name = _ENVIRONMENT_ALIASES.get(rest, rest.lower().replace("_", "."))
     if name not in BROKER_SETTINGS and f"floe.{name}" in BROKER_SETTINGS:
         name = f"floe.{name}"
-    return name if name in BROKER_SETTINGS else None
+    return name if name in BROKER_SETTINGS else catalog_environment_name(variable)
 
 
 def _read_file(path: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from broker.config_groups import GROUP_COORDINATOR_SETTINGS
+from broker.config_tables import TABLE_BROKER_SETTINGS, TABLE_TOPIC_SETTINGS
 from broker.settings import DYNAMIC, INT_MAX, LONG_MAX, Setting, between, gzip_level, one_of, only
 
 _MINUTE_MS: Final = 60_000
@@ -503,6 +504,8 @@ BROKER_SETTINGS: Final[dict[str, Setting]] = {
         *_COORDINATORS,
         *GROUP_COORDINATOR_SETTINGS,
         *_FLOE,
+        *TABLE_TOPIC_SETTINGS,
+        *TABLE_BROKER_SETTINGS,
     )
 }
 

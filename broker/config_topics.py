@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from broker.config_table import BROKER_SETTINGS
+from broker.config_tables import TABLE_TOPIC_SETTINGS
 from broker.settings import DYNAMIC, LONG_MAX, Setting, between, throttled_replicas
 
 _MINUTE_MS: Final = 60_000
@@ -43,6 +44,7 @@ _ROWS: Final = (
     _topic("long", "delete.retention.ms", "log.cleaner.delete.retention.ms"),
     _topic("long", "file.delete.delay.ms", "log.segment.delete.delay.ms"),
     _topic("boolean", "floe.records.validate", "floe.records.validate"),
+    *(_topic(setting.kind, setting.name, setting.name) for setting in TABLE_TOPIC_SETTINGS),
     _topic("long", "flush.messages", "log.flush.interval.messages"),
     Setting(
         "long",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from broker.config_table import BROKER_SETTINGS
+from broker.config_tables import catalog_property
 from broker.config_topics import CLIENT_METRICS_SETTINGS, GROUP_SETTINGS, TOPIC_SETTINGS
 from broker.settings import Setting, Value, render
 from broker.topics.state import CLIENT_METRICS, GROUP, State, usable
@@ -36,7 +37,7 @@ def broker_synonyms(state: State, name: str) -> list[Synonym]:
             found.append((name, render(config.dynamic[resource_name][name]), source))
     if name in config.given:
         found.append((name, render(config.given[name].value), SOURCE_STATIC))
-    default = BROKER_SETTINGS[name].default
+    default = BROKER_SETTINGS[name].default if name in BROKER_SETTINGS else None
     if default is not None:
         found.append((name, render(default), SOURCE_DEFAULT))
     return found
@@ -86,8 +87,14 @@ def describe_client_metrics(state: State, name: str) -> Iterator[Described]:
 
 
 def describe_broker(state: State) -> Iterator[Described]:
-    """Every setting of this broker."""
-    for name, setting in BROKER_SETTINGS.items():
+    """Every setting of this broker, and the catalog properties it was given."""
+    settings = dict(BROKER_SETTINGS)
+    for name, given in state.config.given.items():
+        if name not in settings:
+            handed_on = catalog_property(name, render(given.value))
+            assert handed_on is not None
+            settings[name] = handed_on
+    for name, setting in settings.items():
         synonyms = broker_synonyms(state, name)
         source = synonyms[0][2] if synonyms else SOURCE_DEFAULT
         yield _told(setting, state.config[name], source, synonyms)

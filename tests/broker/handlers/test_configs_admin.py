@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from broker.config_table import BROKER_SETTINGS
+from broker.config_topics import TOPIC_SETTINGS
 from broker.topics.commands import APPEND, DELETE, SET, CreateTopics, NewTopic
 from protocol.api import ApiKey
 from protocol.errors import ErrorCode
@@ -86,7 +87,7 @@ class TestDescribe:
     def test_topic(self, stand: StandIn) -> None:
         error, message, configs = _describe(stand, TOPIC, "t")
         assert (error, message) == (E.NONE, "")
-        assert len(configs) == 34
+        assert set(configs) == set(TOPIC_SETTINGS)
         assert configs["retention.ms"] == (
             "7",
             1,
