@@ -1,0 +1,159 @@
+"""Members of one group in one process, to be killed and frozen together; SIGTERM makes them leave.
+
+Prints `PARTITION FIRST LAST` for every run of records a member is given, and only then commits it: whatever is
+committed has been printed, also if the process is killed just then.
+
+python -m tests.clients.storm_process LIBRARY BOOTSTRAP GROUP TOPIC MEMBERS
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Final
+
+SESSION_TIMEOUT_MS: Final = 2_000
+HEARTBEAT_INTERVAL_MS: Final = 200
+POLL_MS: Final = 100
+
+stopping = threading.Event()
+
+
+def report(seen: Iterable[tuple[int, int]]) -> bool:
+    """Print (partition, offset) of records as runs, each line in one write; True if there were any."""
+    runs: list[list[int]] = []
+    for partition, offset in seen:
+        if runs and runs[-1][0] == partition and runs[-1][2] + 1 == offset:
+            runs[-1][2] = offset
+        else:
+            runs.append([partition, offset, offset])
+    for run in runs:
+        os.write(1, b"%d %d %d\n" % tuple(run))
+    return bool(runs)
+
+
+def confluent_member(bootstrap: str, group: str, topic: str, **settings: object) -> None:
+    from confluent_kafka import Consumer, KafkaException
+
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "log_level": 0,
+            **settings,
+        }
+    )
+    consumer.subscribe([topic])
+    owes_commit = False
+    while not stopping.is_set():
+        messages = consumer.consume(100, POLL_MS / 1000)
+        owes_commit |= report((m.partition(), m.offset()) for m in messages if m.error() is None)
+        if owes_commit:
+            with suppress(
+                KafkaException
+            ):  # in a rebalance: it commits again, or somebody else reads it again
+                consumer.commit(asynchronous=False)
+                owes_commit = False
+    consumer.close()
+
+
+def classic_member(bootstrap: str, group: str, topic: str, assignor: str) -> None:
+    confluent_member(
+        bootstrap,
+        group,
+        topic,
+        **{
+            "partition.assignment.strategy": assignor,
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": HEARTBEAT_INTERVAL_MS,
+        },
+    )
+
+
+def kafka_python_member(bootstrap: str, group: str, topic: str) -> None:
+    from kafka import KafkaConsumer
+    from kafka.coordinator.assignors.range import RangePartitionAssignor
+    from kafka.errors import KafkaError
+
+    consumer = KafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        session_timeout_ms=SESSION_TIMEOUT_MS,
+        heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+        partition_assignment_strategy=[RangePartitionAssignor],
+    )
+    owes_commit = False
+    while not stopping.is_set():
+        polled = consumer.poll(timeout_ms=POLL_MS)
+        owes_commit |= report((r.partition, r.offset) for records in polled.values() for r in records)
+        if owes_commit:
+            with suppress(KafkaError):
+                consumer.commit()
+                owes_commit = False
+    consumer.close()
+
+
+async def aiokafka_member(bootstrap: str, group: str, topic: str) -> None:
+    from aiokafka import AIOKafkaConsumer
+    from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+    from aiokafka.errors import KafkaError
+
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        session_timeout_ms=SESSION_TIMEOUT_MS,
+        heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+        partition_assignment_strategy=(RangePartitionAssignor,),
+    )
+    await consumer.start()
+    owes_commit = False
+    while not stopping.is_set():
+        polled = await consumer.getmany(timeout_ms=POLL_MS)
+        owes_commit |= report((r.partition, r.offset) for records in polled.values() for r in records)
+        if owes_commit:
+            with suppress(KafkaError):
+                await consumer.commit()
+                owes_commit = False
+    await consumer.stop()
+
+
+async def _all(members: int, *where: str) -> None:
+    await asyncio.gather(*(aiokafka_member(*where) for _ in range(members)))
+
+
+def _in_threads(member: Callable[[], None], count: int) -> None:
+    threads = [threading.Thread(target=member) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def main(library: str, bootstrap: str, group: str, topic: str, members: str) -> None:
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.set())
+    where, count = (bootstrap, group, topic), int(members)
+    if library == "aiokafka":
+        asyncio.run(_all(count, *where))
+    elif library == "kafka-python":
+        _in_threads(lambda: kafka_python_member(*where), count)
+    elif library == "confluent-consumer":
+        _in_threads(lambda: confluent_member(*where, **{"group.protocol": "consumer"}), count)
+    else:
+        _in_threads(lambda: classic_member(*where, library.removeprefix("confluent-")), count)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
