@@ -9,6 +9,7 @@ from broker.request import Deferred
 
 if TYPE_CHECKING:
     from broker.request import Request
+    from broker.runtime import Broker
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -17,6 +18,13 @@ T = TypeVar("T")
 def client_host(request: Request) -> str:
     """The client's address as Kafka writes it down: Java's InetAddress with no name before the slash."""
     return f"/{request.connection.peer_host}"
+
+
+def not_found_message(broker: Broker, group_id: str, kind: str) -> str:
+    """Why there is no such group, as Kafka says it; `kind` is what was asked for, as "a consumer group"."""
+    if broker.groups.groups.find(group_id) is None:
+        return f"Group {group_id} not found."
+    return f"Group {group_id} is not {kind}."
 
 
 def mapped(deferred: Deferred[S], function: Callable[[S], T]) -> Deferred[T]:

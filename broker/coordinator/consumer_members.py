@@ -123,8 +123,10 @@ def _consumer_group(group: ConsumerGroup | ClassicGroup | None, beat: ConsumerHe
     if isinstance(group, ConsumerGroup):
         return group
     if beat.member_epoch != JOIN_EPOCH:
-        kind = "not found" if group is None else "not a consumer group"
-        raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {beat.group_id} is {kind}.")
+        found = f"Consumer group {beat.group_id} not found."
+        if group is not None:
+            found = f"Group {beat.group_id} is not a consumer group."
+        raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND, found)
     return ConsumerGroup(beat.group_id)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.coordinator.answers import gathered, mapped
+from broker.coordinator.answers import gathered, mapped, not_found_message
 from broker.security.operations import NOT_ASKED, Resource, authorized_operations
 from protocol.errors import ErrorCode
 from protocol.messages.consumer_group_describe import (
@@ -29,7 +29,7 @@ def handle(broker: Broker, request: Request) -> Deferred[ConsumerGroupDescribeRe
 
     def respond(groups: list[DescribedGroup | None]) -> ConsumerGroupDescribeResponse:
         results = [
-            group if group is not None else _not_found(group_id)
+            group if group is not None else _not_found(broker, group_id)
             for group_id, group in zip(message.group_ids, groups)
         ]
         for result in results:
@@ -40,11 +40,11 @@ def handle(broker: Broker, request: Request) -> Deferred[ConsumerGroupDescribeRe
     return mapped(gathered(described), respond)
 
 
-def _not_found(group_id: str) -> DescribedGroup:
+def _not_found(broker: Broker, group_id: str) -> DescribedGroup:
     if not group_id:
         return DescribedGroup(error_code=ErrorCode.INVALID_GROUP_ID, group_id=group_id)
     return DescribedGroup(
         error_code=ErrorCode.GROUP_ID_NOT_FOUND,
-        error_message=f"Group {group_id} is not a consumer group.",
+        error_message=not_found_message(broker, group_id, "a consumer group"),
         group_id=group_id,
     )

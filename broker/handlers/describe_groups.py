@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from broker.coordinator.answers import gathered, mapped
+from broker.coordinator.answers import gathered, mapped, not_found_message
 from broker.security.operations import NOT_ASKED, Resource, authorized_operations
 from protocol.errors import ErrorCode
 from protocol.messages.describe_groups import DescribedGroup, DescribeGroupsRequest, DescribeGroupsResponse
@@ -28,7 +28,7 @@ def handle(broker: Broker, request: Request) -> Deferred[DescribeGroupsResponse]
 
     def respond(groups: list[DescribedGroup | None]) -> DescribeGroupsResponse:
         results = [
-            group if group is not None else _not_found(group_id, request.version)
+            group if group is not None else _not_found(broker, group_id, request.version)
             for group_id, group in zip(message.groups, groups)
         ]
         for result in results:
@@ -38,12 +38,12 @@ def handle(broker: Broker, request: Request) -> Deferred[DescribeGroupsResponse]
     return mapped(gathered(described), respond)
 
 
-def _not_found(group_id: str, version: int) -> DescribedGroup:
+def _not_found(broker: Broker, group_id: str, version: int) -> DescribedGroup:
     if version < _NOT_FOUND_VERSION:
         return DescribedGroup(group_id=group_id, group_state="Dead")
     return DescribedGroup(
         error_code=ErrorCode.GROUP_ID_NOT_FOUND,
-        error_message=f"Group {group_id} not found.",
+        error_message=not_found_message(broker, group_id, "a classic group"),
         group_id=group_id,
         group_state="Dead",
     )

@@ -57,6 +57,7 @@ def test_describe_groups(stand: GroupStand, version: int) -> None:
     assert (simple.group_state, simple.protocol_type, simple.members) == ("Empty", "", [])
     assert missing.group_state == "Dead"
     assert missing.error_code == (E.GROUP_ID_NOT_FOUND if version >= 6 else E.NONE)
+    assert missing.error_message == ("Group unheard-of not found." if version >= 6 else None)
 
 
 @pytest.mark.parametrize("version", range(6))

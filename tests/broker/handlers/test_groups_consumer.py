@@ -99,6 +99,7 @@ def test_topics_that_come_grow_and_go() -> None:
     stand.catalog.submit(CreateTopics([NewTopic("new", stand.new_id(), 2)]))
     stand.flusher.run_round()
     assert topics.version > version and topics_hash(topics, ["b", "new"]) != number
+    stand.host.now_ms += stand.config["group.consumer.assignment.interval.ms"]
     beat = ConsumerGroupHeartbeatRequest(group_id="g", member_id="m", member_epoch=1)
     (response,) = stand.ask(1, beat)
     assert response.member_epoch == 2
@@ -128,7 +129,7 @@ def test_described(version: int) -> None:
     )  # fmt: skip
     assert member.member_type == (1 if version else -1)
     assert member.assignment.topic_partitions[0].topic_name == "b"
-    assert missing.error_code == E.GROUP_ID_NOT_FOUND and "none" in missing.error_message
+    assert (missing.error_code, missing.error_message) == (E.GROUP_ID_NOT_FOUND, "Group none not found.")
     assert nameless.error_code == E.INVALID_GROUP_ID
 
 
@@ -140,7 +141,11 @@ def test_listed_and_not_a_classic_group() -> None:
     (listed,) = stand.ask(5, ListGroupsRequest(types_filter=["classic"]))
     assert listed.groups == []
     (described,) = stand.ask(6, DescribeGroupsRequest(groups=["g"]))
-    assert described.groups[0].error_code == E.GROUP_ID_NOT_FOUND
+    (group,) = described.groups
+    assert (group.error_code, group.error_message) == (
+        E.GROUP_ID_NOT_FOUND,
+        "Group g is not a classic group.",
+    )
     (described,) = stand.ask(5, DescribeGroupsRequest(groups=["g"]))
     assert described.groups[0].group_state == "Dead"
 
