@@ -1,0 +1,1 @@
+"""The scenarios, by subject. Each file registers its own."""
