@@ -8,7 +8,7 @@ LISTEN ?= 127.0.0.1:9092
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check soak bench fuzz codec diagrams clean
+.PHONY: help venv run test check soak bench fuzz codec diagrams compat clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ codec: venv ## Print a generated codec: make codec MSG=Fetch V=13
 
 diagrams: venv ## Draw the state machines from their transition tables
 	@$(BIN)/python -m broker.coordinator.diagrams
+
+compat: venv ## Other people's clients against Floe (ONLY=go-franz,kcat; SMOKE=1)
+	@$(BIN)/python -m compat $(if $(ONLY),--only $(ONLY)) $(if $(SMOKE),--smoke)
 
 clean: ## Remove the virtual environment and caches (never data)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

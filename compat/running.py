@@ -1,0 +1,198 @@
+"""One client's folder: its versions, installing them, running each against a fresh broker, judging the result.
+
+A folder has `run.sh` (see `lib.sh` for its four verbs) and `tests.allow`. The client's program prints a JSON object a
+line for each feature, `{"feature": …, "result": "pass" | "fail" | "not_run", "reason": …}`; its other lines are talk,
+which the log keeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compat.matrix import EVERYTHING, FAIL, NOT_RUN, PASS, Row
+from tests.floe_process import FloeProcess
+
+INSTALL_LIMIT_S = 400.0
+RUN_LIMIT_S = 300.0
+_LAST_WORDS = 400
+BROKER_UNHARMED = "broker unharmed"
+"""The runner's own feature: the broker is alive after the client, and logged no traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A folder below `compat/`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is the client's in the matrix."""
+        return self.folder.name
+
+    def versions(self, smoke: bool = False) -> list[str]:
+        """Return the pinned versions, or only those of the smoke part."""
+        return self._ask("smoke" if smoke else "versions").stdout.split()
+
+    def _ask(self, *verb: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(*verb), capture_output=True, text=True, check=True)
+
+    def command(self, *verb: str) -> list[str]:
+        """Return the command line of one of `run.sh`'s verbs."""
+        return ["bash", str(self.folder / "run.sh"), *verb]
+
+    def allowed(self, version: str) -> list[str]:
+        """Return the features that must pass with this version."""
+        path = self.folder / "tests.allow"
+        return parse_allow(path.read_text(), version) if path.exists() else []
+
+
+def find(root: Path) -> list[Client]:
+    """Return the clients below `root`, by name."""
+    return [Client(path.parent) for path in sorted(root.glob("*/run.sh"))]
+
+
+def parse_allow(text: str, version: str) -> list[str]:
+    """Return the features of `tests.allow` for a version.
+
+    A line is `<versions> <feature>`: versions are `*` or names joined by commas; the feature may contain spaces.
+    `#` begins a comment.
+    """
+    features = []
+    for line in text.splitlines():
+        words = line.split("#")[0].split(maxsplit=1)
+        if words and (words[0] == "*" or version in words[0].split(",")):
+            features.append(words[1].strip())
+    return features
+
+
+def run_version(client: Client, version: str, build: Path) -> list[Row]:
+    """Install one version, run it against a broker of its own, and return its rows. Logs are kept below `build`."""
+    logs = build / "logs" / f"{client.name}-{version}"
+    logs.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "FLOE_COMPAT_BUILD": str(build)}
+    installed = execute(client.command("install", version), environment, INSTALL_LIMIT_S, logs / "install")
+    if installed.code != 0:
+        return [Row(client.name, version, EVERYTHING, NOT_RUN, installed.last_words())]
+    with tempfile.TemporaryDirectory(prefix="floe-compat-") as scratch:
+        floe = FloeProcess(Path(scratch) / "data")
+        try:
+            floe.start()
+            environment |= {
+                "FLOE_BOOTSTRAP": floe.bootstrap,
+                "FLOE_DATA": str(floe.data_dir),
+                "SCRATCH": scratch,
+            }
+            ended = execute(client.command("run", version), environment, RUN_LIMIT_S, logs / "run")
+            alive = floe.is_running
+        finally:
+            floe.end()
+        broker_log = floe.log()
+    (logs / "broker").write_text(broker_log)
+    reported = parse_report(client.name, version, ended.output.splitlines())
+    rows = with_missing(client, version, reported, ended)
+    return [*rows, _broker_row(client.name, version, alive, broker_log)]
+
+
+def parse_report(client: str, version: str, lines: Iterable[str]) -> list[Row]:
+    """Return the rows a client's program printed. Of a feature that was told twice, the worse result counts."""
+    rows: dict[str, Row] = {}
+    for line in lines:
+        if not line.startswith('{"feature"'):
+            continue
+        told = json.loads(line)
+        row = Row(client, version, told["feature"], told["result"], _reason(told))
+        if row.feature not in rows or rows[row.feature].result == PASS:
+            rows[row.feature] = row
+    return list(rows.values())
+
+
+def _reason(told: Mapping[str, str]) -> str:
+    default = "" if told["result"] == PASS else "no reason given"
+    return " ".join((told.get("reason") or default).split())[:_LAST_WORDS]
+
+
+def with_missing(client: Client, version: str, rows: Sequence[Row], ended: Ended) -> list[Row]:
+    """Return `rows` and a failure for each feature that should have been there: a silent program has not passed."""
+    told = {row.feature for row in rows}
+    missing = [
+        Row(client.name, version, feature, FAIL, f"not reported: {ended.last_words()}")
+        for feature in client.allowed(version)
+        if feature not in told and feature != BROKER_UNHARMED
+    ]
+    if not told and not missing:
+        missing = [Row(client.name, version, EVERYTHING, FAIL, ended.last_words())]
+    elif ended.code != 0 and not missing and all(row.result == PASS for row in rows):
+        missing = [Row(client.name, version, "end of the program", FAIL, ended.last_words())]
+    return [*rows, *missing]
+
+
+def _broker_row(client: str, version: str, alive: bool, log: str) -> Row:
+    if not alive:
+        return Row(client, version, BROKER_UNHARMED, FAIL, f"the broker ended: {log[-_LAST_WORDS:]}")
+    if "Traceback" in log:
+        return Row(client, version, BROKER_UNHARMED, FAIL, log[log.index("Traceback") :][-_LAST_WORDS:])
+    return Row(client, version, BROKER_UNHARMED, PASS)
+
+
+def regressions(client: Client, version: str, rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that failed though `tests.allow` says that they pass."""
+    allowed = {*client.allowed(version), BROKER_UNHARMED}
+    return [row for row in rows if row.result == FAIL and row.feature in allowed]
+
+
+def unlisted(client: Client, version: str, rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that passed without standing in `tests.allow`."""
+    allowed = {*client.allowed(version), BROKER_UNHARMED}
+    return [row for row in rows if row.result == PASS and row.feature not in allowed]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process ended. A limit that was reached stands in `errors` with a code of -1."""
+
+    code: int
+    output: str
+    errors: str
+
+    def last_words(self) -> str:
+        """Return the last lines it wrote, errors first."""
+        text = self.errors.strip() or self.output.strip() or f"ended with {self.code} and said nothing"
+        return " ".join(text.split())[-_LAST_WORDS:]
+
+
+def execute(command: Sequence[str], environment: Mapping[str, str], limit_s: float, log: Path) -> Ended:
+    """Run a command in a process group of its own, which is ended as a whole, and keep what it wrote beside `log`."""
+    output_path, errors_path = log.with_suffix(".out"), log.with_suffix(".err")
+    with output_path.open("wb") as output, errors_path.open("wb") as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            code = -1
+            errors.write(f"\nstopped after {limit_s:.0f} s".encode())
+        finally:
+            _end_group(process)
+    return Ended(code, output_path.read_text(errors="replace"), errors_path.read_text(errors="replace"))
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End what the command left behind: the process itself at its limit, daemons always."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
