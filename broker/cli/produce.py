@@ -15,7 +15,7 @@ from broker.cli.partitioner import Partitioner
 from broker.cli.producer import Options, Producer
 
 _ACKS = {"all": -1, "-1": -1, "1": 1, "0": 0}
-_CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 
 @click.command()
@@ -69,7 +69,7 @@ _CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 @click.option(
     "-z",
     "--compression",
-    type=click.Choice(list(_CODECS)),
+    type=click.Choice(list(CODECS)),
     default="none",
     show_default=True,
     help="Codec of the batches.",
@@ -124,7 +124,7 @@ def produce(
         raise click.UsageError("--idempotent needs --acks all.")
     fixed_headers: Headers = tuple((name, value.encode()) for name, value in headers)
     layout = LineFormat(key_separator, headers_separator, null_marker, fixed_headers)
-    options = Options(_ACKS[acks], _CODECS[compression], batch_bytes, idempotent)
+    options = Options(_ACKS[acks], CODECS[compression], batch_bytes, idempotent)
     started = time.monotonic()
     with Client(bootstrap, timeout_s=timeout_s) as client:
         metadata = client.topic(topic, allow_auto_topic_creation=True)
@@ -139,7 +139,7 @@ def produce(
         finally:
             if path is not None:
                 os.close(descriptor)
-    _print_summary(producer, time.monotonic() - started, output)
+    print_summary(producer, time.monotonic() - started, output)
 
 
 def _send_lines(
@@ -171,7 +171,8 @@ def _send_lines(
         producer.flush()  # what was read before Ctrl-C or a bad line is sent
 
 
-def _print_summary(producer: Producer, duration_s: float, output: str) -> None:
+def print_summary(producer: Producer, duration_s: float, output: str) -> None:
+    """What was sent and how fast, as text on stderr or as JSON."""
     if output == "json":
         print_json(
             {

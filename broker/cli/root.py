@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "topics": ("broker.cli.topics:topics", "List, create, describe, alter and delete topics."),
     "configs": ("broker.cli.configs:configs", "Show and change settings of topics and brokers."),
     "produce": ("broker.cli.produce:produce", "Send lines of stdin or a file to a topic."),
+    "generate": ("broker.cli.generate:generate", "Send made-up events, for trying things out."),
     "consume": ("broker.cli.consume:consume", "Print the records of a topic."),
     "groups": ("broker.cli.groups:groups", "List, describe and delete consumer groups, move their offsets."),
     "log": ("broker.cli.log:log", "Look into the log files of a data folder, offline."),

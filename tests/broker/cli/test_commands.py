@@ -322,3 +322,16 @@ def test_a_broker_that_creates_nothing_by_itself(
     result = cli.produce(tmp_path, b"x\n", "absent", "--timeout", "0.2")
     assert result.exit_code == 1
     assert "floe topics create absent" in result.output
+
+
+def test_a_generated_clickstream_is_in_the_topic_as_told(cli: Cli) -> None:
+    sent = json.loads(
+        cli.ok(
+            "generate", "clickstream", "clicks", "-n", "2500", "--start", "2026-01-01T00:00:00", "-o", "json"
+        )
+    )
+    assert sent["records"] == 2500
+    lines = cli.ok("consume", "clicks", "--until-end", "-o", "json").splitlines()
+    events = [json.loads(json.loads(line)["value"]) for line in lines]
+    assert sorted(event["event_id"] for event in events) == list(range(2500))
+    assert json.loads(lines[0])["timestamp"] == 1_767_225_600_000
