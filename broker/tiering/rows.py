@@ -1,0 +1,88 @@
+"""Records of one partition as rows of its topic's table.
+
+Every record becomes exactly one row or exactly one dead letter. The columns, in order:
+
+    kafka_partition       int
+    kafka_offset          long
+    kafka_timestamp       timestamptz   null where the producer gave none
+    kafka_timestamp_type  int           0 CreateTime, 1 LogAppendTime
+    kafka_headers         list<struct<key string, value binary>>
+    kafka_key             binary (raw), string (text)
+    value                 binary (raw) or string (text)
+
+A tombstone is a row whose value columns are null. Arrow types are only such as PyIceberg maps without loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from broker.tiering import dead_letters
+from broker.tiering.kafka_columns import binary_array, kafka_arrays, kafka_fields, utf8_or_null
+from protocol.columns import BytesColumn, RecordColumns
+
+RAW: Final = "raw"
+TEXT: Final = "text"
+KEY: Final = "kafka_key"
+VALUE: Final = "value"
+
+Reasons = dict[int, str]
+"""Why a record is no row, by its place in the columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """`schema` is what was given, or what `rows` needs beyond it: more columns, wider types."""
+
+    rows: pa.Table
+    dead_letters: pa.Table
+    schema: pa.Schema
+
+
+def initial_schema(value_mode: str, key_mode: str) -> pa.Schema:
+    """The columns of a new table. Those of JSON come with the first rows that have them."""
+    fields = kafka_fields()
+    fields.append(pa.field(KEY, pa.string() if key_mode == TEXT else pa.binary()))
+    fields.append(pa.field(VALUE, pa.string() if value_mode == TEXT else pa.binary()))
+    return pa.schema(fields)
+
+
+class RowBuilder:
+    """Converts by `floe.table.value` and `floe.table.key` of one topic; keeps nothing between two calls."""
+
+    def __init__(self, value_mode: str = RAW, key_mode: str = RAW) -> None:
+        assert value_mode in (RAW, TEXT) and key_mode in (RAW, TEXT)
+        self._value_mode = value_mode
+        self._key_mode = key_mode
+
+    def convert(self, columns: RecordColumns, partition: int, schema: pa.Schema) -> Converted:
+        """Rows under `schema`, the table's as it is (`initial_schema` at first), ."""
+        reasons: Reasons = {}
+        arrays = kafka_arrays(columns, partition, reasons)
+        key, schema = self._column(columns.keys, KEY, self._key_mode, schema, reasons)
+        value, schema = self._column(columns.values, VALUE, self._value_mode, schema, reasons)
+        arrays |= key | value
+        fields = [field for field in schema if field.name in arrays]
+        rows = pa.table([arrays[field.name] for field in fields], schema=pa.schema(fields))
+        letters = dead_letters.table(columns, partition, reasons)
+        if reasons:
+            kept = np.ones(len(columns), bool)
+            kept[list(reasons)] = False
+            rows = rows.filter(pa.array(kept))
+        assert len(rows) + len(letters) == len(columns)
+        return Converted(rows, letters, schema)
+
+    def _column(
+        self, column: BytesColumn, name: str, mode: str, schema: pa.Schema, reasons: Reasons
+    ) -> tuple[dict[str, pa.Array], pa.Schema]:
+        what = "key" if name == KEY else "value"
+        if mode == RAW:
+            return {name: binary_array(column)}, schema
+        array, invalid = utf8_or_null(binary_array(column))
+        for index in invalid:
+            reasons.setdefault(index, f"the {what} is not UTF-8")
+        return {name: array}, schema

@@ -1,0 +1,103 @@
+"""Parquet files that Iceberg's readers understand: split, ordered, with bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from broker.tiering import data_files, rows
+from protocol.records import Record
+from tests.broker.tiering.sample_records import TableTarget, append, as_columns, make_table
+
+HOUR_MS = 3_600_000
+START_MS = 472_222 * HOUR_MS
+
+
+def some_rows(count: int, base_offset: int = 0, hours: int = 1) -> pa.Table:
+    source = [
+        Record(
+            timestamp=START_MS + at % hours * HOUR_MS, key=b"k%d" % at, value=b"v" * 40, headers=[("h", b"x")]
+        )
+        for at in range(count)
+    ]
+    schema = rows.initial_schema(rows.RAW, rows.RAW)
+    return rows.RowBuilder().convert(as_columns(source, base_offset), 3, schema).rows
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    written = some_rows(1000, hours=3)
+    table = make_table(tmp_path, written.schema)
+    files = data_files.write(TableTarget(table), written)
+    append(table, files)
+    assert sorted(file.partition[0] for file in files) == [472_222, 472_223, 472_224]
+    assert sum(file.record_count for file in files) == 1000
+    read = table.scan().to_arrow().sort_by("kafka_offset")
+    assert read.to_pylist() == written.to_pylist()
+
+
+def test_statistics_let_a_scan_skip_files(tmp_path: Path) -> None:
+    table = make_table(tmp_path, some_rows(1).schema)
+    for base_offset in (0, 100, 200):
+        append(table, data_files.write(TableTarget(table), some_rows(100, base_offset)))
+    assert len(list(table.scan().plan_files())) == 3
+    assert len(list(table.scan(row_filter="kafka_offset >= 150 and kafka_offset < 160").plan_files())) == 1
+    assert len(list(table.scan(row_filter="kafka_timestamp < '2000-01-01T00:00:00+00:00'").plan_files())) == 0
+    [metrics] = {
+        str(one["readable_metrics"]["value"]["upper_bound"]) for one in table.inspect.files().to_pylist()
+    }
+    assert len(metrics) < 40  # bounds of long values are truncated
+
+
+def test_columns_carry_the_field_ids_of_the_table(tmp_path: Path) -> None:
+    table = make_table(tmp_path, some_rows(1).schema)
+    [file] = data_files.write(TableTarget(table), some_rows(10))
+    with pq.ParquetFile(file.file_path.removeprefix("file://")) as parquet:
+        ids = {field.name: int(field.metadata[b"PARQUET:field_id"]) for field in parquet.schema_arrow}
+        assert parquet.metadata.row_group(0).column(0).compression == "ZSTD"
+        assert parquet.metadata.row_group(0).num_columns == len(ids) + 1
+    assert ids == {field.name: field.field_id for field in table.schema().fields}
+
+
+def test_pieces_of_one_hour_share_a_file_and_stay_in_order(tmp_path: Path) -> None:
+    table = make_table(tmp_path, some_rows(1).schema)
+    writer = data_files.DataFiles()
+    for base_offset in (0, 100, 200):
+        writer.append(TableTarget(table), some_rows(100, base_offset, hours=2))
+    files = writer.finish()
+    assert len(files) == 2
+    for file in files:
+        offsets = pq.read_table(file.file_path.removeprefix("file://"))["kafka_offset"].to_pylist()
+        assert offsets == sorted(offsets) and len(offsets) == 150
+
+
+def test_many_hours_do_not_keep_many_files_open(tmp_path: Path) -> None:
+    hours = data_files.OPEN_FILES + 9
+    table = make_table(tmp_path, some_rows(1).schema)
+    files = data_files.write(TableTarget(table), some_rows(3 * hours, hours=hours))
+    assert len({file.file_path for file in files}) == hours
+    append(table, files)
+    assert sorted(table.scan().to_arrow()["kafka_offset"].to_pylist()) == list(range(3 * hours))
+
+
+def test_a_table_without_partitions_gets_one_file(tmp_path: Path) -> None:
+    table = make_table(tmp_path, some_rows(1).schema, hourly=False)
+    [file] = data_files.write(TableTarget(table), some_rows(50, hours=5))
+    assert file.record_count == 50
+
+
+def test_nothing_is_written_for_no_rows(tmp_path: Path) -> None:
+    table = make_table(tmp_path, some_rows(1).schema)
+    assert data_files.write(TableTarget(table), some_rows(1).slice(0, 0)) == []
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_rows_without_a_timestamp_have_their_own_partition(tmp_path: Path, missing: bool) -> None:
+    schema = rows.initial_schema(rows.RAW, rows.RAW)
+    source = [Record(timestamp=-1 if missing else 0, value=b"v")]
+    table = make_table(tmp_path, schema)
+    converted = rows.RowBuilder().convert(as_columns(source), 0, schema)
+    [file] = data_files.write(TableTarget(table), converted.rows)
+    assert file.partition[0] == (None if missing else 0)

@@ -1,0 +1,81 @@
+"""Records as rows: every offset once, in the rows or among the dead letters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.tiering import rows
+from protocol.records import Record
+from tests.broker.tiering.sample_records import as_columns, of_values
+
+some_bytes = st.none() | st.binary(max_size=20) | st.text(max_size=10).map(str.encode)
+record = st.builds(
+    Record,
+    timestamp=st.just(-1) | st.integers(-(2**62), 2**62) | st.integers(0, 2**41),
+    key=some_bytes,
+    value=some_bytes,
+    headers=st.lists(st.tuples(st.text(max_size=4), some_bytes), max_size=3),
+)
+
+
+def convert(source: list[Record], value_mode: str, key_mode: str = rows.RAW) -> rows.Converted:
+    builder = rows.RowBuilder(value_mode, key_mode)
+    return builder.convert(as_columns(source, 100), 7, rows.initial_schema(value_mode, key_mode))
+
+
+@given(
+    st.lists(record, max_size=8).filter(bool),
+    st.sampled_from([rows.RAW, rows.TEXT]),
+    st.sampled_from([rows.RAW, rows.TEXT]),
+)
+def test_every_record_is_a_row_or_a_dead_letter(source: list[Record], value_mode: str, key_mode: str) -> None:
+    converted = convert(source, value_mode, key_mode)
+    found = {row["kafka_offset"]: row for row in converted.rows.to_pylist()}
+    letters = {row["kafka_offset"]: row for row in converted.dead_letters.to_pylist()}
+    assert sorted([*found, *letters]) == list(range(100, 100 + len(source)))
+    assert list(found) == sorted(found)
+    for offset, row in (found | letters).items():
+        sent = source[offset - 100]
+        plain = {"key": row["kafka_key"], "value": row["value"]}
+        for name, got in plain.items():
+            assert (got.encode() if isinstance(got, str) else got) == getattr(sent, name)
+        assert [(one["key"], one["value"]) for one in row["kafka_headers"]] == sent.headers
+    assert all(row["reason"] for row in letters.values())
+
+
+def test_a_row_in_full() -> None:
+    sent = Record(timestamp=1_700_000_000_123, key=b"k", value=b"v", headers=[("h", None), ("h", b"1")])
+    assert convert([sent], rows.RAW).rows.to_pylist() == [
+        {
+            "kafka_partition": 7,
+            "kafka_offset": 100,
+            "kafka_timestamp": datetime(2023, 11, 14, 22, 13, 20, 123000, UTC),
+            "kafka_timestamp_type": 0,
+            "kafka_headers": [{"key": "h", "value": None}, {"key": "h", "value": b"1"}],
+            "kafka_key": b"k",
+            "value": b"v",
+        }
+    ]
+
+
+def test_no_timestamp_is_null_and_an_impossible_one_a_dead_letter() -> None:
+    converted = convert([Record(timestamp=-1, value=b"a"), Record(timestamp=2**60, value=b"b")], rows.RAW)
+    assert converted.rows["kafka_timestamp"].to_pylist() == [None]
+    [letter] = converted.dead_letters.to_pylist()
+    assert letter["kafka_offset"] == 101 and letter["value"] == b"b" and "timestamp" in letter["reason"]
+
+
+@pytest.mark.parametrize("count", [1, 5000])
+def test_text_that_is_not_utf8_is_a_dead_letter(count: int) -> None:
+    values = [f"grün {at}".encode() for at in range(count)] + [b"\xff\xfe"] + [None, b""]
+    converted = rows.RowBuilder(rows.TEXT).convert(
+        of_values(values), 0, rows.initial_schema(rows.TEXT, rows.RAW)
+    )
+    assert converted.rows["value"].to_pylist() == [f"grün {at}" for at in range(count)] + [None, ""]
+    assert converted.rows.schema.field("value").type == pa.string()
+    assert converted.dead_letters["reason"].to_pylist() == ["the value is not UTF-8"]
