@@ -37,6 +37,7 @@ _MEMBERS = (
     "EPOCH",
     "ASSIGNMENT",
     "TARGET",
+    "UPGRADED",
 )
 _STATE = ("GROUP", "COORDINATOR", "ASSIGNOR", "STATE", "TYPE", "#MEMBERS", "EPOCH", "TARGET-EPOCH")
 
@@ -183,6 +184,7 @@ def _member_row(member: requests.Member) -> tuple[Any, ...]:
         member.epoch,
         _assignment_text(member.assignment),
         _assignment_text(member.target) if member.target is not None else None,
+        None if member.member_type is None else str(member.member_type == requests.CONSUMER).lower(),
     )
 
 
