@@ -147,18 +147,19 @@ class _OpenFile:
             stats_columns=compute_statistics_plan(self._schema, dict(self._target.properties)),
             parquet_column_mapping=parquet_path_to_id_mapping(self._schema),
         )
-        return DataFile.from_args(
+        file = DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=self._path,
             file_format=FileFormat.PARQUET,
             partition=self._partition,
             file_size_in_bytes=size,
             sort_order_id=self._target.sort_order_id,
-            spec_id=self._target.spec.spec_id,
             equality_ids=None,
             key_metadata=None,
             **statistics.to_serialized_dict(),
         )
+        file.spec_id = self._target.spec.spec_id  # not one of the arguments
+        return file
 
     def abandon(self) -> None:
         self._writer.close()
