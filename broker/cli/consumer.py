@@ -3,10 +3,10 @@ offset order.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from broker.cli import admin
 from broker.cli.client import BrokerError, Client, Connection, ConnectionLost
@@ -16,6 +16,8 @@ from protocol.api import ApiKey
 from protocol.errors import ErrorCode
 from protocol.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from protocol.records import CorruptBatch, Record, RecordBatch
+
+Item = TypeVar("Item")
 
 MAX_DECOMPRESSED_BYTES: Final = 256 << 20
 _RETRY_PAUSE_S: Final = 0.1
@@ -49,6 +51,16 @@ class Consumer:
 
     def records(self) -> Iterator[tuple[int, Record] | None]:
         """Yield (partition, record); None after each round of fetches. Raises BrokerError, CommandFailed."""
+        return self._rounds(self._read)
+
+    def batches(self) -> Iterator[tuple[int, memoryview] | None]:
+        """Yield (partition, whole batches) instead: what is shown of one answer, or a message set of format 0 or 1.
+
+        The first batch may begin before the position, the last one reach beyond the end.
+        """
+        return self._rounds(self._read_batches)
+
+    def _rounds(self, read: Callable[[Any], Iterator[Item]]) -> Iterator[Item | None]:
         while True:
             open_positions = {
                 index: offset for index, offset in self.positions.items() if not self._is_done(index)
@@ -71,7 +83,7 @@ class Consumer:
                     continue
                 for partition in self._partitions(response):
                     try:
-                        yield from self._read(partition)
+                        yield from read(partition)
                     except BrokerError as error:
                         if error.code not in _RETRIABLE:
                             raise
@@ -121,43 +133,73 @@ class Consumer:
 
     def _read(self, answer: Any) -> Iterator[tuple[int, Record]]:
         index = answer.partition_index
-        if answer.error_code:
-            raise BrokerError(answer.error_code, f"Cannot read {self.topic}-{index}", hint=self._hint(answer))
-        if not answer.records:
-            return
-        data = memoryview(answer.records)
+        data = self._data(answer)
         try:
-            if len(data) < records.BATCH_OVERHEAD or records.peek_magic(data, 0) < 2:
+            if _is_message_set(data):
                 yield from self._read_message_set(data, index)
                 return
-            batches = records.parse_batches(data, allow_partial_tail=True)
-            if not batches:
-                self._grow(index, len(data))
-            aborted = _Aborted(answer.aborted_transactions or [])
-            for batch in batches:
-                yield from self._read_batch(data, batch, index, aborted)
+            for batch in self._visible(data, answer):
+                position = self.positions[index]
+                for record in records.iterate(data, batch, MAX_DECOMPRESSED_BYTES):
+                    if record.offset < position or (
+                        self.ends is not None and record.offset >= self.ends[index]
+                    ):
+                        continue
+                    self.positions[index] = record.offset + 1
+                    yield index, record
         except CorruptBatch as error:
-            raise CommandFailed(
-                f"{self.topic}-{index}, at offset {self.positions[index]}: {error}.",
-                "The broker handed out a corrupt batch: check its disk with floe log verify.",
-            ) from error
+            raise self._corrupt(index, error) from error
 
-    def _read_batch(
-        self, data: memoryview, batch: RecordBatch, index: int, aborted: "_Aborted"
-    ) -> Iterator[tuple[int, Record]]:
-        position = self.positions[index]
-        if batch.next_offset <= position:
-            return
-        if not records.crc_is_valid(data, batch):
-            raise CorruptBatch(f"the CRC of the batch {batch.base_offset}-{batch.last_offset} does not match")
-        is_visible = not aborted.hides(data, batch) if self.isolation == admin.READ_COMMITTED else True
-        if is_visible and not batch.is_control:
-            for record in records.iterate(data, batch, MAX_DECOMPRESSED_BYTES):
-                if record.offset < position or (self.ends is not None and record.offset >= self.ends[index]):
-                    continue
-                self.positions[index] = record.offset + 1
-                yield index, record
-        self.positions[index] = batch.next_offset
+    def _read_batches(self, answer: Any) -> Iterator[tuple[int, memoryview]]:
+        index = answer.partition_index
+        data = self._data(answer)
+        try:
+            if _is_message_set(data):
+                end = _end_of_old_messages(data)
+                if end == 0:
+                    self._grow(index, len(data))
+                    return
+                self.positions[index] = max(self.positions[index], _last_offset(data[:end]) + 1)
+                yield index, data[:end]
+                return
+            shown = [
+                data[batch.position : batch.position + batch.size] for batch in self._visible(data, answer)
+            ]
+        except CorruptBatch as error:
+            raise self._corrupt(index, error) from error
+        if shown:
+            yield index, memoryview(b"".join(shown))
+
+    def _data(self, answer: Any) -> memoryview:
+        if answer.error_code:
+            what = f"Cannot read {self.topic}-{answer.partition_index}"
+            raise BrokerError(answer.error_code, what, hint=self._hint(answer))
+        return memoryview(answer.records or b"")
+
+    def _corrupt(self, index: int, error: CorruptBatch) -> CommandFailed:
+        return CommandFailed(
+            f"{self.topic}-{index}, at offset {self.positions[index]}: {error}.",
+            "The broker handed out a corrupt batch: check its disk with floe log verify.",
+        )
+
+    def _visible(self, data: memoryview, answer: Any) -> Iterator[RecordBatch]:
+        """The batches at and behind the position that hold records for this isolation; moves the position."""
+        index = answer.partition_index
+        batches = records.parse_batches(data, allow_partial_tail=True)
+        if data and not batches:
+            self._grow(index, len(data))
+        aborted = _Aborted(answer.aborted_transactions or [])
+        for batch in batches:
+            if batch.next_offset <= self.positions[index]:
+                continue
+            if not records.crc_is_valid(data, batch):
+                raise CorruptBatch(
+                    f"the CRC of the batch {batch.base_offset}-{batch.last_offset} does not match"
+                )
+            is_hidden = self.isolation == admin.READ_COMMITTED and aborted.hides(data, batch)
+            if not is_hidden and not batch.is_control:
+                yield batch
+            self.positions[index] = batch.next_offset
 
     def _read_message_set(self, data: memoryview, index: int) -> Iterator[tuple[int, Record]]:
         """Formats 0 and 1, from brokers before 0.11 or files of their time. What follows in format 2 is
@@ -194,6 +236,10 @@ class Consumer:
         return (
             f"Asked for offset {self.positions[index]}; it has {earliest} to {latest}. Try --from earliest."
         )
+
+
+def _is_message_set(data: memoryview) -> bool:
+    return len(data) > 0 and (len(data) < records.BATCH_OVERHEAD or records.peek_magic(data, 0) < 2)
 
 
 class _Aborted:
