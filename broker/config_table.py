@@ -16,6 +16,7 @@ from typing import Final
 
 from broker.config_groups import GROUP_COORDINATOR_SETTINGS
 from broker.config_tables import TABLE_BROKER_SETTINGS, TABLE_TOPIC_SETTINGS
+from broker.config_transactions import TRANSACTION_COORDINATOR_SETTINGS
 from broker.settings import DYNAMIC, INT_MAX, LONG_MAX, Setting, between, gzip_level, one_of, only
 
 _MINUTE_MS: Final = 60_000
@@ -428,34 +429,6 @@ _COORDINATORS: Final = (
         check=_POSITIVE,
     ),
     Setting("int", "offset.metadata.max.bytes", 4096, "The longest metadata of a committed offset."),
-    Setting(
-        "int",
-        "transaction.max.timeout.ms",
-        15 * _MINUTE_MS,
-        "The longest transaction time-out a producer may ask for. Transactions are not served yet.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "int",
-        "transactional.id.expiration.ms",
-        7 * _DAY_MS,
-        "How long an unused transactional id is remembered. Transactions are not served yet.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "int",
-        "transaction.state.log.num.partitions",
-        50,
-        "Partitions of __transaction_state. Transactions are not served yet.",
-        check=_POSITIVE,
-    ),
-    Setting(
-        "short",
-        "transaction.state.log.replication.factor",
-        1,
-        "There is one broker. Kafka's default is 3. Transactions are not served yet.",
-        check=_ONE_BROKER,
-    ),
 )
 
 _FLOE: Final = (
@@ -503,6 +476,7 @@ BROKER_SETTINGS: Final[dict[str, Setting]] = {
         *_TOPICS,
         *_COORDINATORS,
         *GROUP_COORDINATOR_SETTINGS,
+        *TRANSACTION_COORDINATOR_SETTINGS,
         *_FLOE,
         *TABLE_TOPIC_SETTINGS,
         *TABLE_BROKER_SETTINGS,

@@ -31,7 +31,7 @@ from broker.router import Router
 from broker.server import Limits, Server
 from broker.topics.catalog import Catalog, Topic
 from broker.topics.commands import CreateTopics, NewTopic
-from broker.topics.names import CONSUMER_OFFSETS, is_valid_topic_name
+from broker.topics.names import CONSUMER_OFFSETS, TRANSACTION_STATE, is_valid_topic_name
 from broker.topics.opening import TopicLogs
 from broker.topics.producer_ids import ProducerIds
 from broker.topics.upkeep import Upkeep
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from broker.config import BrokerConfig
     from broker.connection import Connection
     from broker.coordinator.coordinator import GroupCoordinator
+    from broker.coordinator.transaction_coordinator import TransactionCoordinator
 
 log = logging.getLogger("floe.broker")
 
@@ -111,6 +112,23 @@ class Broker:
         groups.load()
         return groups
 
+    @cached_property
+    def transactions(self) -> TransactionCoordinator:
+        """The coordinator of all transactions, loaded from its topic; made when it is needed, as `groups`."""
+        from broker.coordinator.transaction_coordinator import TransactionCoordinator, TransactionSettings
+        from broker.coordinator.transaction_topic import PartitionMarkers, TransactionsTopic
+
+        transactions = TransactionCoordinator(
+            TransactionsTopic(self, f"{self.config.data_dir}/transactions.checkpoint"),
+            PartitionMarkers(self),
+            self.producer_ids,
+            self,
+            TransactionSettings.of(self.config),
+            self.flusher.kick,
+        )
+        transactions.load()
+        return transactions
+
     def clock_ms(self) -> int:
         """Wall-clock time in milliseconds since the epoch."""
         return time.time_ns() // 1_000_000
@@ -138,6 +156,8 @@ class Broker:
         self.logs.delete(topic)
         if "groups" in self.__dict__:  # else nothing has been stored, or the loading of groups sees to it
             self.groups.topic_deleted(topic.name)
+        if topic.name == TRANSACTION_STATE and "transactions" in self.__dict__:
+            self.transactions.forget_everything()
 
     def why_no_topic(self, name: str) -> ErrorCode:
         """The error for a name that no topic has."""
@@ -189,6 +209,7 @@ class Process:
         await self._open_catalog()
         self._recover()
         self._load_groups()
+        self._load_transactions()
         self._listen(sockets)
         print(self._greeting(), flush=True)
         log.info("ready after %.0f ms", (time.perf_counter() - started_s) * 1000)
@@ -243,6 +264,20 @@ class Process:
             gc.disable()  # a million offsets are no garbage, and would be looked through again and again
             assert self._broker.groups is not None
             gc.enable()
+
+    def _load_transactions(self) -> None:
+        """Go on with what was under way. After a crash, a partition may hold records of a transaction that its record,
+        written at the same time, is lost of (see `transaction_coordinator.py`)."""
+        broker = self._broker
+        if TRANSACTION_STATE not in broker.catalog.topics:
+            return
+        transactions = broker.transactions
+        if self._folder.was_clean:
+            return
+        for key, opened in list(broker.logs.opened()):
+            for entry in opened.producers:
+                if opened.producers.has_open_transaction(entry.producer_id):
+                    transactions.adopt(entry.producer_id, entry.producer_epoch, key.topic, key.partition)
 
     def _listen(self, sockets: Iterable[tuple[socket.socket, Endpoint]]) -> None:
         config = self._config
@@ -338,6 +373,8 @@ class Process:
         await self._server.drain(self._config["floe.shutdown.timeout.ms"] / 1000)
         if "groups" in self._broker.__dict__:
             self._broker.groups.close()
+        if "transactions" in self._broker.__dict__:
+            self._broker.transactions.close()
         self._broker.catalog.close()
         self._folder.close()
         log.info("stopped after %d rounds of %d syncs", self._flusher.rounds, self._flusher.syncs)

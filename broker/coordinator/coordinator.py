@@ -199,7 +199,7 @@ class GroupCoordinator:
         self._partition_count = self._log.partition_count
         groups = self.groups
         for index in range(self._partition_count):
-            load(groups, self._log.records(index))
+            load(groups, self._log.records(index), index, self._log.note)
         now_ms = self._host.clock_ms()
         for group in list(groups.by_id.values()):
             if isinstance(group, ConsumerGroup):
@@ -385,6 +385,22 @@ class GroupCoordinator:
         self._run(outcome, token, WRITE_REFUSED)
         return deferred
 
+    def transactions_partition(self, group_id: str) -> Deferred[int]:
+        """Where the group's offsets are, which are part of a transaction; -1 if they cannot be anywhere."""
+        deferred, token = self._park()
+
+        def decide() -> Outcome:
+            return Outcome(group_id, replies=[Reply(token, partition_for(group_id, self._partition_count))])
+
+        self._run_when_created(decide, token, -1)
+        return deferred
+
+    def end_transaction(self, index: int, producer_id: int, is_committed: bool) -> None:
+        """A marker has been written to a partition of `__consumer_offsets`."""
+        now_ms = self._host.clock_ms()
+        records = self.groups.end_transaction(index, producer_id, is_committed)
+        self._log.note(index, [encode(record, now_ms) for record in records])
+
     # --- for administrators -------------------------------------------------------------------------------------
 
     def describe(self, group_id: str) -> Deferred[DescribedGroup | None]:
@@ -458,19 +474,19 @@ class GroupCoordinator:
         """Write, apply, set timers, and answer when it is durable. False: refused, and nothing has changed."""
         index = partition_for(outcome.group_id, self._partition_count) if self._partition_count else 0
         if outcome.events:
-            now_ms = self._host.clock_ms()
+            now_ms, offset = self._host.clock_ms(), 0
             records = [encode(record, now_ms) for record in outcome.records]
             if records:
                 assert self._partition_count, "whoever makes the first record waits for the topic"
                 try:
-                    self._log.append(index, records, now_ms)
+                    offset = self._log.append(index, records, now_ms, outcome.producer)
                 except StorageFailed as failure:
                     self._host.storage_failed(failure)
                     return False
                 except ApiError as refusal:  # more than a segment holds
                     log.error("group %s: nothing was written: %s", outcome.group_id, refusal.message)
                     return False
-            self._apply(outcome)
+            self._apply(outcome, index, offset)
         if outcome.timers:
             self._change_timers(outcome.timers)
         replies = outcome.replies
@@ -480,11 +496,11 @@ class GroupCoordinator:
             self._resolve(replies)
         return True
 
-    def _apply(self, outcome: Outcome) -> None:
+    def _apply(self, outcome: Outcome, index: int, offset: int) -> None:
         groups = self.groups
         group = groups.by_id.get(outcome.group_id)
         before = group.state if group is not None else None
-        groups.apply_outcome(outcome)
+        groups.apply_outcome(outcome, index, offset)
         group = groups.by_id.get(outcome.group_id)
         if group is not None and group.state is not before:
             log.info("%r", group)

@@ -37,10 +37,21 @@ class Groups:
         yield from self.by_id
         yield from (group_id for group_id in self.offsets.by_group if group_id not in self.by_id)
 
-    def apply_outcome(self, outcome: Outcome) -> None:
-        """Apply all events of a decision."""
+    def apply_outcome(self, outcome: Outcome, index: int = 0, offset: int = 0) -> None:
+        """Apply all events of a decision, whose records stand from `offset` on in partition `index`."""
+        if outcome.producer is not None:
+            for place, record in enumerate(outcome.records, offset):
+                self.offsets.pending.add(index, outcome.producer.producer_id, place, record)
+            return
         for event in outcome.events:
             self.apply(outcome.group_id, event)
+
+    def end_transaction(self, index: int, producer_id: int, is_committed: bool) -> list[Record]:
+        """A marker stands in a partition: the offsets that count from now on."""
+        records = self.offsets.pending.end(index, producer_id, is_committed)
+        for record in records:
+            self.apply(record.key.group, record)
+        return records
 
     def apply(self, group_id: str, event: Any) -> None:
         """Apply one event of a group: a record, live or at recovery, or a volatile one."""

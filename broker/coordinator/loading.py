@@ -7,14 +7,16 @@ of one group and topic. Those are read here field by field; everything else goes
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Final
 
-from broker.coordinator.group_records import UnknownRecord, decode
+from broker.coordinator.group_records import UnknownRecord, decode, encode
 from broker.coordinator.groups import Groups
 from broker.coordinator.offsets import NO_EXPIRY, Committed
+from broker.coordinator.transactional_offsets import MarkerEntry, PendingEntry, parse_entry
 from protocol.errors import Malformed
+from protocol.records import Record as LogRecord
 
 log = logging.getLogger("floe.groups")
 
@@ -27,8 +29,15 @@ _VALUE_SIZE: Final = _OFFSET_VALUE.size
 assert _VALUE_SIZE == 24
 
 
-def load(groups: Groups, records: Iterable[tuple[bytes | None, bytes | None]]) -> int:
-    """Apply records as they stand in the log, (key, value), in their order; how many there were.
+def load(
+    groups: Groups,
+    records: Iterable[tuple[bytes | None, bytes | None]],
+    index: int = 0,
+    note: Callable[[int, Sequence[LogRecord]], None] = lambda index, records: None,
+) -> int:
+    """Apply records as they stand in partition `index`, (key, value), in their order; how many there were.
+
+    `note` hears of those of a transaction when they begin to count.
 
     Types that are not known are passed over, as in Kafka. So are records that are not what Kafka writes, with a line in
     the log: they are one group's, and the others' clients wait.
@@ -37,6 +46,7 @@ def load(groups: Groups, records: Iterable[tuple[bytes | None, bytes | None]]) -
     last_prefix = b""
     unpack, unpack_partition, make = _OFFSET_VALUE.unpack_from, _PARTITION.unpack_from, Committed._make
     count = 0
+    pending = groups.offsets.pending
     for key, value in records:
         count += 1
         # Written out, without calls, as this is most of a start with many groups.
@@ -45,6 +55,7 @@ def load(groups: Groups, records: Iterable[tuple[bytes | None, bytes | None]]) -
             and key is not None
             and len(value) == _VALUE_SIZE
             and key.startswith(_OFFSET_KEY)
+            and not pending
         ):
             version, offset, leader_epoch, length, timestamp_ms = unpack(value)
             if version == _PRESENT_VERSION and not length:
@@ -56,12 +67,31 @@ def load(groups: Groups, records: Iterable[tuple[bytes | None, bytes | None]]) -
                 continue
         last_prefix = b""  # what follows may delete what the neighbours are kept in
         try:
-            groups.apply("", decode(key, value))
+            entry = parse_entry(key) if key is not None else None
+            if entry is None:
+                groups.apply("", decode(key, value))
+            else:
+                _of_transaction(groups, entry, value, index, note)
         except UnknownRecord:
             continue
         except Malformed as error:
             log.error("a record of __consumer_offsets is passed over: %s", error)
     return count
+
+
+def _of_transaction(
+    groups: Groups,
+    entry: PendingEntry | MarkerEntry,
+    value: bytes | None,
+    index: int,
+    note: Callable[[int, Sequence[LogRecord]], None],
+) -> None:
+    if isinstance(entry, PendingEntry):
+        record = decode(entry.key, value)
+        groups.offsets.pending.add(index, entry.producer.producer_id, entry.offset, record)
+        return
+    records = groups.end_transaction(index, entry.producer_id, entry.is_committed)
+    note(index, [encode(record, 0) for record in records])
 
 
 def _partitions(groups: Groups, key: bytes) -> dict[int, Committed]:

@@ -15,6 +15,7 @@ from broker.coordinator.consumer_draft import group_tombstones
 from broker.coordinator.consumer_group import ConsumerGroup
 from broker.coordinator.consumer_offsets import consumer_commit_refusal
 from broker.coordinator.outcome import Outcome, Record, Reply, TimerChange, TimerKey, TimerKind
+from broker.coordinator.transactional_offsets import PendingOffsets, Producer
 from protocol.errors import ErrorCode
 from protocol.messages.internal.offset_records import GroupMetadataKey, OffsetCommitKey, OffsetCommitValue
 from protocol.schema import ZERO_UUID
@@ -63,6 +64,8 @@ class Commit(NamedTuple):
     offsets: Sequence[CommitOffset]
     retention_ms: int = -1
     version: int = GROUP_ID_NOT_FOUND_VERSION
+    producer: Producer | None = None
+    """Whose transaction it is part of (TxnOffsetCommit)."""
 
 
 class Offsets:
@@ -70,6 +73,7 @@ class Offsets:
 
     def __init__(self) -> None:
         self.by_group: dict[str, dict[str, dict[int, Committed]]] = {}
+        self.pending = PendingOffsets()
 
     def __contains__(self, group_id: str) -> bool:
         return group_id in self.by_group
@@ -90,6 +94,8 @@ class Offsets:
 
     def apply(self, key: OffsetCommitKey, value: OffsetCommitValue | None) -> None:
         group_id, topic, partition = key.group, key.topic, key.partition
+        if self.pending:
+            self.pending.superseded(key)
         if value is not None:
             topics = self.by_group.get(group_id)
             if topics is None:
@@ -120,6 +126,8 @@ class Offsets:
 
 def commit_refusal(group: ClassicGroup | ConsumerGroup | None, commit: Commit) -> ErrorCode:
     """Why a commit is not let in; NONE if it is."""
+    if commit.producer is not None:
+        return _transactional_refusal(group, commit)
     if isinstance(group, ConsumerGroup):
         return consumer_commit_refusal(group, commit)
     if group is None:
@@ -136,6 +144,21 @@ def commit_refusal(group: ClassicGroup | ConsumerGroup | None, commit: Commit) -
         # It has joined this generation, so it cannot have read anything in it yet.
         return ErrorCode.REBALANCE_IN_PROGRESS
     return refusal
+
+
+def _transactional_refusal(group: ClassicGroup | ConsumerGroup | None, commit: Commit) -> ErrorCode:
+    """As `commit_refusal`: whoever names no member is not held to be one, as older producers know of none (KIP-447)."""
+    names_member = commit.generation_id >= 0 or bool(commit.member_id) or commit.group_instance_id is not None
+    if not names_member:
+        return ErrorCode.NONE
+    if group is None:
+        return ErrorCode.NONE if commit.generation_id < 0 else ErrorCode.ILLEGAL_GENERATION
+    if commit.generation_id < 0 and group.is_empty:
+        return ErrorCode.NONE
+    if isinstance(group, ClassicGroup):
+        return generation_refusal(group, commit.member_id, commit.group_instance_id, commit.generation_id)
+    refusal = consumer_commit_refusal(group, commit)
+    return ErrorCode.ILLEGAL_GENERATION if refusal is ErrorCode.STALE_MEMBER_EPOCH else refusal
 
 
 def decide_commit(
@@ -177,7 +200,7 @@ def decide_commit(
         if member is not None:  # a commit is a sign of life
             key = TimerKey(TimerKind.SESSION, commit.group_id, commit.member_id)
             timers.append(TimerChange(key, now_ms + member.session_timeout_ms))
-    return Outcome(commit.group_id, events, [Reply(commit.token, codes)], timers)
+    return Outcome(commit.group_id, events, [Reply(commit.token, codes)], timers, commit.producer)
 
 
 # --- deletion and expiry ----------------------------------------------------------------------------------------
@@ -252,11 +275,13 @@ def decide_expiry(
             return Outcome(group.group_id)
     events, keeps_some = [], False
     for topic, partition, committed in offsets.all_of(group.group_id):
-        if not group.is_subscribed_to(topic) and _is_expired(committed, base_ms, retention_ms, now_ms):
+        if offsets.pending.is_pending(group.group_id, topic, partition):
+            keeps_some = True
+        elif not group.is_subscribed_to(topic) and _is_expired(committed, base_ms, retention_ms, now_ms):
             events.append(tombstone(group.group_id, topic, partition))
         else:
             keeps_some = True
-    if keeps_some or not group.is_empty:
+    if keeps_some or not group.is_empty or offsets.pending.has_group(group.group_id):
         return Outcome(group.group_id, events)
     if isinstance(group, ConsumerGroup):
         events.extend(group_tombstones(group))

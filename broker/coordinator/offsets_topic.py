@@ -1,4 +1,9 @@
-"""`__consumer_offsets` as the coordinator uses it: created at first need, written, replayed, waited for."""
+"""`__consumer_offsets` as the coordinator uses it: created at first need, written, replayed, waited for.
+
+Offsets committed in a transaction lie in the log as a transaction's records do, and count from its marker on. The
+coordinator is told of both in the order of the log; see `transactional_offsets.py` for the keys they come under.
+The checkpoint follows a partition only up to where no transaction is open, so it never holds half of one.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,19 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
+from broker.coordinator.transactional_offsets import Producer, marker_entry, pending_entry
 from broker.topics.commands import CreateTopics, NewTopic
 from broker.topics.names import CONSUMER_OFFSETS
-from protocol.records import Record, build, crc_is_valid, iterate, parse_batches
+from protocol.records import (
+    COMMIT_MARKER,
+    Record,
+    RecordBatch,
+    build,
+    crc_is_valid,
+    iterate,
+    parse_batches,
+    parse_control_key,
+)
 
 if TYPE_CHECKING:
     from broker.coordinator.checkpoint import GroupCheckpoint
@@ -40,8 +55,16 @@ class GroupLog(Protocol):
     def create(self, done: Callable[[], None]) -> None:
         """Create the topic; `done` is called when it is there, or cannot be."""
 
-    def append(self, index: int, records: Sequence[Record], now_ms: int) -> None:
-        """Write records as one batch. Raises DiskFull, StorageFailed: nothing is written then."""
+    def append(
+        self, index: int, records: Sequence[Record], now_ms: int, producer: Producer | None = None
+    ) -> int:
+        """Write records as one batch, in the transaction of `producer` if there is one; the offset of the first.
+
+        Raises ApiError, DiskFull, StorageFailed: nothing is written then.
+        """
+
+    def note(self, index: int, records: Sequence[Record]) -> None:
+        """Records of a transaction count from now on: the checkpoint is to hold them."""
 
     def when_durable(self, index: int, waiter: DurabilityWaiter) -> bool:
         """Have `waiter` called when all that is written to a partition by now is synced; False if it is."""
@@ -77,6 +100,8 @@ class Sealed:
 class OffsetsTopic:
     """The topic in the catalog, with a checkpoint in the folder `checkpoint_path` unless that is None."""
 
+    NAME: str = CONSUMER_OFFSETS
+
     def __init__(self, broker: Broker, checkpoint_path: str | None = None) -> None:
         self._broker = broker
         self._checkpoint_path = checkpoint_path
@@ -85,42 +110,57 @@ class OffsetsTopic:
 
     @property
     def partition_count(self) -> int:
-        topic = self._broker.catalog.topics.get(CONSUMER_OFFSETS)
+        topic = self._broker.catalog.topics.get(self.NAME)
         return topic.partition_count if topic is not None else 0
 
     def has_topic(self, name: str) -> bool:
         return name in self._broker.catalog.topics
 
     def create(self, done: Callable[[], None]) -> None:
+        self._broker.catalog.submit(CreateTopics([self._new_topic()])).then(lambda _results: done())
+
+    def _new_topic(self) -> NewTopic:
         config = self._broker.config
-        settings = (
-            ("cleanup.policy", "compact"),
-            ("compression.type", "producer"),
-            ("segment.bytes", str(config["offsets.topic.segment.bytes"])),
-        )
-        new = NewTopic(
-            CONSUMER_OFFSETS,
+        return NewTopic(
+            self.NAME,
             self._broker.new_id(),
             config["offsets.topic.num.partitions"],
             config["offsets.topic.replication.factor"],
-            settings=settings,
+            settings=internal_settings(config["offsets.topic.segment.bytes"]),
         )
-        self._broker.catalog.submit(CreateTopics([new])).then(lambda _results: done())
 
     def _partition(self, index: int) -> Partition:
-        partition = self._broker.catalog.topics[CONSUMER_OFFSETS].partition(index)
+        partition = self._broker.catalog.topics[self.NAME].partition(index)
         assert partition is not None
         return partition
 
-    def append(self, index: int, records: Sequence[Record], now_ms: int) -> None:
-        view = memoryview(build(records))
-        self._partition(index).log.append(view, parse_batches(view), now_ms)
+    def append(
+        self, index: int, records: Sequence[Record], now_ms: int, producer: Producer | None = None
+    ) -> int:
+        log = self._partition(index).log
+        if producer is None:
+            view = memoryview(build(records))
+            batches = parse_batches(view)
+        else:
+            producer_id, epoch = producer
+            view = memoryview(
+                build(records, producer_id=producer_id, producer_epoch=epoch, is_transactional=True)
+            )
+            batches = parse_batches(view)
+            log.producers.check_coordinator_batch(batches[0])
+        appended = log.append(view, batches, now_ms, check_producers=False)
         self._broker.write_succeeded()
-        if self._checkpoint_path is not None:
-            changes = self._changes.setdefault(index, {})
-            for record in records:
-                if record.key is not None:
-                    changes[record.key] = record.value
+        if producer is None:
+            self.note(index, records)
+        return appended.base_offset
+
+    def note(self, index: int, records: Sequence[Record]) -> None:
+        if self._checkpoint_path is None:
+            return
+        changes = self._changes.setdefault(index, {})
+        for record in records:
+            if record.key is not None:
+                changes[record.key] = record.value
 
     def when_durable(self, index: int, waiter: DurabilityWaiter) -> bool:
         partition = self._partition(index)
@@ -129,7 +169,7 @@ class OffsetsTopic:
     # --- start --------------------------------------------------------------------------------------------------
 
     def records(self, index: int) -> Iterator[tuple[bytes | None, bytes | None]]:
-        topic = self._broker.catalog.topics[CONSUMER_OFFSETS]
+        topic = self._broker.catalog.topics[self.NAME]
         if not self._broker.logs.has_records(topic, index):
             return
         offset = self._partition(index).log.log_start_offset
@@ -137,13 +177,18 @@ class OffsetsTopic:
         if checkpoint is not None and self._fits(checkpoint, index):
             yield from checkpoint.records(index)
             offset = max(offset, checkpoint.offset(index))
-        changes: Changes = {}
-        for record in self._replay(index, offset):
-            if record.key is not None:
-                changes[record.key] = record.value
-            yield record.key, record.value
-        if checkpoint is not None and changes:
-            self.write_sealed(index, changes, self._partition(index).log.durable_offset)
+        for batch, record in self._replay(index, offset):
+            if batch.is_control:
+                is_committed = parse_control_key(record.key) == COMMIT_MARKER
+                yield marker_entry(batch.producer_id, is_committed)
+            elif batch.is_transactional:
+                producer = Producer(batch.producer_id, batch.producer_epoch)
+                yield pending_entry(producer, record.offset, record.key), record.value
+            else:
+                self.note(index, (record,))
+                yield record.key, record.value
+        if checkpoint is not None:
+            self._seal(index)
 
     def _open_checkpoint(self) -> GroupCheckpoint | None:
         if self._checkpoint is None and self._checkpoint_path is not None:
@@ -151,7 +196,7 @@ class OffsetsTopic:
                 GroupCheckpoint,
             )  # late: a broker without groups needs none
 
-            topic_id = self._broker.catalog.topics[CONSUMER_OFFSETS].topic_id
+            topic_id = self._broker.catalog.topics[self.NAME].topic_id
             self._checkpoint = GroupCheckpoint(self._checkpoint_path, topic_id)
         return self._checkpoint
 
@@ -162,7 +207,7 @@ class OffsetsTopic:
         checkpoint.clear(index)
         return False
 
-    def _replay(self, index: int, offset: int) -> Iterator[Record]:
+    def _replay(self, index: int, offset: int) -> Iterator[tuple[RecordBatch, Record]]:
         log = self._partition(index).log
         while offset < log.durable_offset:
             piece = log.read(offset, READ_BYTES, log.durable_offset, True)
@@ -171,13 +216,11 @@ class OffsetsTopic:
             view = memoryview(piece.read())
             for batch in parse_batches(view):
                 if not crc_is_valid(view, batch):
-                    logger.error(
-                        "%s-%d: the batch at %d is damaged", CONSUMER_OFFSETS, index, batch.base_offset
-                    )
-                elif not batch.is_control:
+                    logger.error("%s-%d: the batch at %d is damaged", self.NAME, index, batch.base_offset)
+                else:
                     for record in iterate(view, batch, MAX_DECOMPRESSED_BYTES):
                         if record.offset >= offset:
-                            yield record
+                            yield batch, record
                 offset = batch.next_offset
 
     # --- checkpoint ---------------------------------------------------------------------------------------------
@@ -188,10 +231,12 @@ class OffsetsTopic:
             yield lambda index=index: self._seal(index)  # type: ignore[misc]
 
     def _seal(self, index: int) -> None:
+        partition = self._partition(index)
+        if partition.log.producers.first_unstable_offset() >= 0:
+            return  # a transaction is open: next time
         changes = self._changes.pop(index, None)
         if not changes:
             return
-        partition = self._partition(index)
         end_offset = partition.log.log_end_offset
         sealed = Sealed(self, index, changes, end_offset)
         if not partition.when_durable(end_offset, sealed):
@@ -218,3 +263,12 @@ class OffsetsTopic:
             self._checkpoint.close()
             self._checkpoint = None
             self._checkpoint_path = None
+
+
+def internal_settings(segment_bytes: int) -> tuple[tuple[str, str], ...]:
+    """The settings of a topic that a coordinator keeps its state in."""
+    return (
+        ("cleanup.policy", "compact"),
+        ("compression.type", "producer"),
+        ("segment.bytes", str(segment_bytes)),
+    )

@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from broker.coordinator.transactional_offsets import Producer
 
 NEVER: Final = -1
 """The due time of a timer that is called off."""
@@ -36,7 +39,11 @@ class TimerKind(Enum):
     REBALANCE = "rebalance"
     """A member of a consumer group has had time enough to let go of what it is to give up."""
     EXPIRY = "expiry"
-    """It is time to look for expired offsets."""
+    """It is time to look for expired offsets, or transactional ids."""
+    TRANSACTION = "transaction"
+    """A transaction has been under way for its time-out."""
+    MARKERS = "markers"
+    """It is time to try again to write the markers of a transaction."""
 
 
 class TimerKey(NamedTuple):
@@ -55,7 +62,7 @@ class TimerChange(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record of `__consumer_offsets`: a key and value message of `protocol.messages.internal`; None deletes."""
+    """A record of the topic the state is kept in: key and value of `protocol.messages.internal`; None deletes."""
 
     key: Any
     value: Any
@@ -75,6 +82,8 @@ class Outcome(NamedTuple):
     events: Sequence[Any] = ()
     replies: Sequence[Reply] = ()
     timers: Sequence[TimerChange] = ()
+    producer: Producer | None = None
+    """Whose transaction the records belong to."""
 
     @property
     def records(self) -> list[Record]:

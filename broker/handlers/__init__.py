@@ -49,6 +49,20 @@ HANDLERS: tuple[HandlerSpec, ...] = (
         ApiKey.OFFSET_FOR_LEADER_EPOCH, "offset_for_leader_epoch", (0, 4), Operation.DESCRIBE, Resource.TOPIC
     ),
     HandlerSpec(
+        ApiKey.ADD_PARTITIONS_TO_TXN,
+        "add_partitions_to_txn",
+        (0, 5),
+        Operation.WRITE,
+        Resource.TRANSACTIONAL_ID,
+    ),
+    HandlerSpec(
+        ApiKey.ADD_OFFSETS_TO_TXN, "add_offsets_to_txn", (0, 4), Operation.WRITE, Resource.TRANSACTIONAL_ID
+    ),
+    HandlerSpec(ApiKey.END_TXN, "end_txn", (0, 5), Operation.WRITE, Resource.TRANSACTIONAL_ID),
+    HandlerSpec(
+        ApiKey.TXN_OFFSET_COMMIT, "txn_offset_commit", (0, 5), Operation.WRITE, Resource.TRANSACTIONAL_ID
+    ),
+    HandlerSpec(
         ApiKey.DESCRIBE_CONFIGS, "describe_configs", (0, 4), Operation.DESCRIBE_CONFIGS, Resource.CLUSTER
     ),
     HandlerSpec(ApiKey.ALTER_CONFIGS, "alter_configs", (0, 2), Operation.ALTER_CONFIGS, Resource.CLUSTER),

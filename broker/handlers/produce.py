@@ -9,7 +9,8 @@ Order: every partition is validated and written before the handler returns. acks
 connection, as Kafka does, or the producer would never learn of it); acks=1 is answered once written; acks=all once
 synced. A duplicate of an idempotent producer is acknowledged no sooner than its original.
 
-Not implemented: transactional batches (they are refused; InitProducerId hands out no transactional producer).
+A transactional batch must belong to the transaction under way: before v12 its partition has been added to it, from v12
+on that happens here, and the answer waits for that to be durable, too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from broker.coordinator.transaction_decide import AddPartitions
 from broker.request import NO_REPLY, Deferred, Request
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.produce import (
@@ -31,10 +33,14 @@ from protocol.messages.produce import (
 if TYPE_CHECKING:
     from broker.runtime import Broker
     from broker.topics.catalog import Topic
+    from broker.topics.partition import Partition
+    from protocol.records import RecordBatch
 
 log = logging.getLogger("floe.produce")
 
 ACKS_ALL: Final = -1
+_ABORTABLE_VERSION: Final = 11
+_ADD_VERSION: Final = 12
 _TOPIC_ID_VERSION: Final = 13
 
 
@@ -58,12 +64,55 @@ class ProduceWait(Deferred[ProduceResponse]):
             self.resolve(self._response)
 
 
+class Admission:
+    """Lets the batches of a request into the transaction of its transactional id (KIP-890)."""
+
+    def __init__(self, broker: Broker, transactional_id: str, version: int) -> None:
+        self._broker = broker
+        self._transactional_id = transactional_id
+        self._version = version
+        self._has_admitted = False
+
+    def __call__(self, partition: Partition, batch: RecordBatch) -> None:
+        """Raises ApiError, with what a client of this version understands."""
+        place = (partition.topic.name, partition.index)
+        asked = AddPartitions(
+            self._transactional_id, batch.producer_id, batch.producer_epoch, frozenset((place,)), 2
+        )
+        self._has_admitted = True
+        if self._version >= _ADD_VERSION:
+            code = self._broker.transactions.add_now(asked)
+        else:
+            code = self._broker.transactions.verify(asked)[place]
+        if code:
+            raise ApiError(self._told(code), f"{partition}: the batch is part of no transaction under way")
+
+    def _told(self, code: ErrorCode) -> ErrorCode:
+        if code is ErrorCode.PRODUCER_FENCED:
+            return ErrorCode.INVALID_PRODUCER_EPOCH
+        if code is ErrorCode.TRANSACTION_ABORTABLE and self._version < _ABORTABLE_VERSION:
+            return ErrorCode.INVALID_TXN_STATE
+        if code is ErrorCode.NOT_COORDINATOR:
+            return (
+                ErrorCode.NOT_ENOUGH_REPLICAS
+            )  # which every client sends again, without asking for metadata
+        if code is ErrorCode.CONCURRENT_TRANSACTIONS and self._version < _ADD_VERSION:
+            return ErrorCode.NOT_ENOUGH_REPLICAS
+        return code
+
+    def when_durable(self, waiter: ProduceWait) -> bool:
+        return self._has_admitted and self._broker.transactions.when_durable(self._transactional_id, waiter)
+
+
 def handle(broker: Broker, request: Request) -> Any:
     message: ProduceRequest = request.message
     acks = message.acks
     if not -1 <= acks <= 1:
         return _refuse(message, ErrorCode.INVALID_REQUIRED_ACKS)
     response = ProduceResponse()
+    admission = None
+    if message.transactional_id is not None:
+        admission = Admission(broker, message.transactional_id, request.version)
     wait = ProduceWait(response) if acks == ACKS_ALL else None
     pending = False
     failure: int = ErrorCode.NONE
@@ -71,7 +120,7 @@ def handle(broker: Broker, request: Request) -> Any:
         topic = _resolve(broker, topic_data, request.version)
         results = []
         for data in topic_data.partition_data:
-            result, waits = _append(broker, topic, data, request.version, wait)
+            result, waits = _append(broker, topic, data, request.version, wait, admission)
             pending |= waits
             if result.error_code:
                 failure = result.error_code
@@ -86,6 +135,9 @@ def handle(broker: Broker, request: Request) -> Any:
             log.warning("closing %r: acks=0 and error code %d", request.connection, failure)
             request.connection.close()
         return NO_REPLY
+    if wait is not None and admission is not None and admission.when_durable(wait):
+        wait.also()
+        pending = True
     return wait if pending else response
 
 
@@ -102,6 +154,7 @@ def _append(
     data: PartitionProduceData,
     version: int,
     wait: ProduceWait | None,
+    admission: Admission | None,
 ) -> tuple[PartitionProduceResponse, bool]:
     """Write one partition's batch; (its result, whether `wait` now waits for it)."""
     try:
@@ -120,7 +173,7 @@ def _append(
                 f"min.insync.replicas is {topic.config.min_insync_replicas}, there is one replica",
             )
         now_ms = broker.clock_ms()
-        appended = partition.append(data.records, version, now_ms)
+        appended = partition.append(data.records, version, now_ms, admission)
         broker.write_succeeded()
     except ApiError as error:
         return _failed(data.index, error.code, error.message), False

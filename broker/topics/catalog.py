@@ -43,8 +43,9 @@ T = TypeVar("T")
 
 log = logging.getLogger("floe.catalog")
 
-INITIAL_FEATURES: Final = (("metadata.version", 30),)
-"""metadata.version 4.3-IV0: the level needed to read the records written here. It is the first record of the log."""
+INITIAL_FEATURES: Final = (("metadata.version", 30), ("group.version", 1), ("transaction.version", 2))
+"""metadata.version 4.3-IV0 is the level needed to read the records written here: it is the first record of the log.
+group.version 1 is KIP-848; transaction.version 2 is KIP-890, which clients use if they find it finalised."""
 
 
 METADATA_TOPIC_ID: Final = (1).to_bytes(16, "big")

@@ -84,9 +84,16 @@ class Partition:
 
     # --- append -----------------------------------------------------------------------------------------------
 
-    def append(self, records: memoryview | None, version: int, now_ms: int) -> Appended:
+    def append(
+        self,
+        records: memoryview | None,
+        version: int,
+        now_ms: int,
+        admit: Callable[[Partition, RecordBatch], None] | None = None,
+    ) -> Appended:
         """Validate the `records` field of a Produce request of `version` and append it.
 
+        `admit` lets a batch into its producer's transaction, or raises ApiError; None where there can be none.
         Raises ApiError with the code Kafka gives; DiskFull and StorageFailed come from the log. Nothing has been
         written where it raises.
         """
@@ -115,6 +122,11 @@ class Partition:
         log = self.log
         if self.progress_waiters:
             log.flusher.is_awaited = True
+        for batch in batches:
+            if batch.attributes & TRANSACTIONAL_BIT:
+                if admit is None:
+                    raise ApiError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+                admit(self, batch)
         return log.append(records, batches, now_ms)
 
     def _validate(
@@ -135,10 +147,6 @@ class Partition:
         if reason is not None:
             raise ApiError(ErrorCode.INVALID_RECORD, f"{self}: {reason}")
         attributes = batch.attributes
-        if attributes & TRANSACTIONAL_BIT:
-            raise ApiError(
-                ErrorCode.INVALID_TXN_STATE, f"{self}: the batch is part of no transaction known here"
-            )
         if attributes & CODEC_MASK == _ZSTD and version < _ZSTD_PRODUCE_VERSION:
             raise ApiError(
                 ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, f"{self}: zstd in Produce v{version} (KIP-110)"

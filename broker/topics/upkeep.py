@@ -47,6 +47,8 @@ class Upkeep:
             yield self._broker.catalog.write_checkpoint
             if "groups" in self._broker.__dict__:  # else there is nothing new
                 yield from self._broker.groups.checkpoint_steps()
+            if "transactions" in self._broker.__dict__:
+                yield from self._broker.transactions.checkpoint_steps()
         if now_ms >= self._next_retention_ms:
             self._next_retention_ms = now_ms + self._retention_interval_ms
             yield from self._retention(now_ms)

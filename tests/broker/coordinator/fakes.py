@@ -7,6 +7,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+from broker.coordinator.transactional_offsets import Producer, marker_entry, pending_entry
 from protocol.errors import DiskFull
 from protocol.records import Record
 
@@ -43,10 +44,34 @@ class FakeLog:
         for done in waiting:
             done()
 
-    def append(self, index: int, records: Sequence[Record], now_ms: int) -> None:
+    def append(
+        self, index: int, records: Sequence[Record], now_ms: int, producer: Producer | None = None
+    ) -> int:
         if self.is_full:
             raise DiskFull("the disk is full")
         assert records
+        offset = sum(map(len, self.batches[index]))
+        if producer is not None:
+            records = [
+                Record(
+                    timestamp=record.timestamp,
+                    key=pending_entry(producer, place, record.key),
+                    value=record.value,
+                )
+                for place, record in enumerate(records, offset)
+            ]
+        self._append(index, records)
+        return offset
+
+    def note(self, index: int, records: Sequence[Record]) -> None:
+        pass
+
+    def end_transaction(self, index: int, producer_id: int, is_committed: bool) -> None:
+        """A marker, as `Markers` writes it."""
+        key, value = marker_entry(producer_id, is_committed)
+        self._append(index, [Record(timestamp=0, key=key, value=value)])
+
+    def _append(self, index: int, records: Sequence[Record]) -> None:
         self.batches[index].append(list(records))
         if self.is_synchronous:
             self.durable[index] = len(self.batches[index])

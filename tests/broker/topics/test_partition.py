@@ -86,7 +86,7 @@ def test_control_and_transactional_batches_are_not_for_clients(make_partition: M
     partition = make_partition()
     assert refusal(partition, batch(b"a", is_control=True)) == ErrorCode.INVALID_RECORD
     transactional = batch(b"a", is_transactional=True, producer_id=1, producer_epoch=0, base_sequence=0)
-    assert refusal(partition, transactional) == ErrorCode.INVALID_TXN_STATE
+    assert refusal(partition, transactional) == ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
 
 
 def test_a_base_offset_is_the_brokers_to_give(make_partition: Make) -> None:

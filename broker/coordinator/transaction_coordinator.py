@@ -1,0 +1,560 @@
+"""The transaction coordinator: where decisions on transactions meet the log, the clock and the clients.
+
+    EndTxn ──► PrepareCommit written ──► … durable … ──► markers appended ──► … durable … ──► CompleteCommit written
+                                                         (every partition, and the groups' offsets)       └► the reply
+
+As in `coordinator.py` a decision is written, then applied, then told when it is durable. Three steps are bound to each
+other by durability, so that a crash between any two of them is only a detour: a marker is written when the decision it
+carries out is durable, and a transaction is complete when its markers are. At a start whatever is prepared goes on from
+there; a marker that is there already is written a second time, which changes nothing.
+
+The reply to EndTxn comes when the transaction is complete, later than Kafka's, which comes when it is prepared: whoever
+has the reply finds the records, and the next transaction need not be told to come again. If a marker cannot be written
+now (a full disk), the reply no longer waits for it.
+
+Partitions that Produce 12 and TxnOffsetCommit 5 add are written down together with what they are added for, and the
+reply waits for both: a flusher's round, not two. After a crash that kept the one without the other, `adopt` makes up
+for it before anybody is served.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from broker.coordinator.group_records import UnknownRecord, partition_for
+from broker.coordinator.offsets_topic import GroupLog
+from broker.coordinator.outcome import NEVER, Outcome, Reply, TimerChange, TimerKey, TimerKind
+from broker.coordinator.timers import Timers
+from broker.coordinator.transaction import (
+    OVER,
+    PREPARED,
+    State,
+    TopicPartition,
+    Transaction,
+    Transactions,
+)
+from broker.coordinator.transaction_decide import (
+    AddPartitions,
+    EndTransaction,
+    Granted,
+    InitProducer,
+    after_completion,
+    decide_add,
+    decide_complete,
+    decide_end,
+    decide_expiry,
+    decide_init,
+    decide_timeout,
+    end_needs_producer_id,
+    init_needs_producer_id,
+    verify,
+)
+from broker.coordinator.transaction_records import decode, encode
+from broker.request import Deferred
+from protocol.errors import ApiError, ErrorCode, Malformed, StorageFailed
+
+if TYPE_CHECKING:
+    from broker.config import BrokerConfig
+    from broker.coordinator.coordinator import Handle, Host
+    from broker.topics.partition import DurabilityWaiter
+
+log = logging.getLogger("floe.transactions")
+
+TIMERS_PER_TURN: Final = 64
+"""How many timers are seen to before clients get their turn."""
+
+RETRY_MS: Final = 1000
+"""How long what could not be written waits for its next try."""
+
+MAX_ID_BYTES: Final = 32767
+"""The longest transactional id that the record's key can hold."""
+
+EXPIRY: Final = TimerKey(TimerKind.EXPIRY, "")
+
+WRITE_REFUSED: Final = ErrorCode.NOT_COORDINATOR
+"""What Kafka says when the disk refuses or the broker stops: look for the coordinator again, and retry."""
+
+
+class Marker(NamedTuple):
+    """What ends a transaction in a partition."""
+
+    producer_id: int
+    producer_epoch: int
+    is_committed: bool
+    coordinator_epoch: int
+    transaction_version: int
+
+
+class TransactionLog(GroupLog, Protocol):
+    """A `GroupLog`, for `__transaction_state`."""
+
+    def coordinator_epoch(self, index: int) -> int:
+        """The leader epoch of a partition: a marker of an older coordinator is refused."""
+
+
+class Markers(Protocol):
+    """Where markers are written: the partitions of all topics, and groups' offsets."""
+
+    def append(self, topic: str, partition: int, marker: Marker, now_ms: int) -> bool:
+        """Write a marker; False if there is no such partition (any more).
+
+        Raises ApiError where a newer producer or coordinator has been there, DiskFull, StorageFailed.
+        """
+
+    def when_durable(self, topic: str, partition: int, waiter: DurabilityWaiter) -> bool:
+        """Have `waiter` called when all that is written to a partition by now is synced; False if it is."""
+
+
+class ProducerIdSource(Protocol):
+    def take(self) -> Deferred[int | ApiError]:
+        """An id nobody had before."""
+
+
+class TransactionSettings(NamedTuple):
+    """What the broker's settings say of transactions."""
+
+    max_timeout_ms: int = 900_000
+    id_expiration_ms: int = 7 * 24 * 3_600_000
+    expiry_interval_ms: int = 3_600_000
+
+    @classmethod
+    def of(cls, config: BrokerConfig) -> TransactionSettings:
+        return cls(
+            config["transaction.max.timeout.ms"],
+            config["transactional.id.expiration.ms"],
+            config["transaction.remove.expired.transaction.cleanup.interval.ms"],
+        )
+
+
+class Parked:
+    """Something to be done when what it relies on is durable."""
+
+    __slots__ = ("_then",)
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+
+    def durable(self) -> None:
+        self._then()
+
+
+class MarkersUnderWay:
+    """The markers of one transaction: how many are not durable yet."""
+
+    __slots__ = ("_complete", "missing")
+
+    def __init__(self, complete: Callable[[], None]) -> None:
+        self._complete = complete
+        self.missing = 1  # until all are on their way
+
+    def durable(self) -> None:
+        self.missing -= 1
+        if not self.missing:
+            self._complete()
+
+
+class TransactionCoordinator:
+    """All transactional ids of this broker. `transactions` is for everybody to read."""
+
+    def __init__(
+        self,
+        transaction_log: TransactionLog,
+        markers: Markers,
+        producer_ids: ProducerIdSource,
+        host: Host,
+        settings: TransactionSettings,
+        kick: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`kick` wakes the flusher after an append that no request has caused."""
+        self.transactions = Transactions()
+        self.timers = Timers()
+        self.settings = settings
+        self._log = transaction_log
+        self._markers = markers
+        self._producer_ids = producer_ids
+        self._host = host
+        self._kick = kick
+        self._partition_count = 0
+        self._waiting: dict[int, Deferred[Any]] = {}
+        self._last_token = 0
+        self._until_created: list[Callable[[], None]] | None = None
+        self._marked: dict[
+            str, set[TopicPartition]
+        ] = {}  # partitions that have their marker, of what is prepared
+        self._handle: Handle | None = None
+        self._handle_due_ms = NEVER
+        self._is_closed = False
+
+    # --- start and end ------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Take up what there is, and go on with what is prepared. Raises StorageFailed."""
+        self._partition_count = self._log.partition_count
+        for index in range(self._partition_count):
+            for key, value in self._log.records(index):
+                try:
+                    record = decode(key, value)
+                except (UnknownRecord, Malformed) as error:
+                    log.error("a record of __transaction_state is passed over: %s", error)
+                    continue
+                self.transactions.apply(record.key.transactional_id, record)
+        now_ms = self._host.clock_ms()
+        self._change_timers([TimerChange(EXPIRY, now_ms + self.settings.expiry_interval_ms)])
+        for transaction in list(self.transactions):
+            if transaction.state is State.ONGOING:
+                self._change_timers([_timeout(transaction)])
+            elif transaction.state in PREPARED:
+                self._write_markers(transaction)
+
+    def adopt(self, producer_id: int, producer_epoch: int, topic: str, partition: int) -> None:
+        """A partition holds an open transaction that is not known here: it was added just before a crash that kept the
+        records, and lost that. It is added again."""
+        for transaction in list(self.transactions):
+            if transaction.producer_id == producer_id and transaction.producer_epoch == producer_epoch:
+                asked = AddPartitions(
+                    transaction.transactional_id,
+                    producer_id,
+                    producer_epoch,
+                    frozenset(((topic, partition),)),
+                    transaction.client_version,
+                )
+                if not self.add_now(asked):
+                    log.info("%s-%d is part of %s after all", topic, partition, transaction.transactional_id)
+                return
+
+    def close(self) -> None:
+        """No timer ends any more, and nothing more is written. Requests that wait stay unanswered."""
+        self._is_closed = True
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._log.close()
+
+    def checkpoint_steps(self) -> Iterator[Callable[[], None]]:
+        """What makes the next start quick, in small steps."""
+        return self._log.checkpoint_steps()
+
+    def forget_everything(self) -> None:
+        """Somebody has deleted the topic all this is kept in."""
+        log.warning("__transaction_state was deleted: all transactional ids are gone")
+        self._log.deleted()
+        self._partition_count = 0
+        self.transactions = Transactions()
+        self.timers = Timers()
+        self._marked.clear()
+        waiting, self._waiting = self._waiting, {}
+        for deferred in waiting.values():
+            deferred.resolve(Granted(WRITE_REFUSED))
+        self._change_timers([TimerChange(EXPIRY, self._host.clock_ms() + self.settings.expiry_interval_ms)])
+
+    # --- producers ----------------------------------------------------------------------------------------------
+
+    def init_producer_id(
+        self, transactional_id: str, timeout_ms: int, expected: tuple[int, int] | None
+    ) -> Deferred[Granted]:
+        """InitProducerId with a transactional id."""
+        if not transactional_id or len(transactional_id.encode()) > MAX_ID_BYTES:
+            return _at_once(Granted(ErrorCode.INVALID_REQUEST))
+        if not 0 < timeout_ms <= self.settings.max_timeout_ms:
+            return _at_once(Granted(ErrorCode.INVALID_TRANSACTION_TIMEOUT))
+        deferred, token = self._park()
+        asked = InitProducer(token, transactional_id, timeout_ms, expected)
+        self._when_created(lambda: self._init(asked), token)
+        return deferred
+
+    def _init(self, asked: InitProducer) -> None:
+        transaction = self.transactions.get(asked.transactional_id)
+        if not init_needs_producer_id(transaction, asked):
+            self._run(decide_init(transaction, asked, -1, self._host.clock_ms()), asked.token)
+            return
+
+        def taken(producer_id: int) -> None:
+            now = self.transactions.get(asked.transactional_id)
+            self._run(decide_init(now, asked, producer_id, self._host.clock_ms()), asked.token)
+
+        self._with_producer_id(taken, asked.token)
+
+    def end(
+        self,
+        transactional_id: str,
+        producer_id: int,
+        producer_epoch: int,
+        is_committed: bool,
+        client_version: int,
+    ) -> Deferred[Granted]:
+        """EndTxn."""
+        if not transactional_id:
+            return _at_once(Granted(ErrorCode.INVALID_REQUEST))
+        deferred, token = self._park()
+        asked = EndTransaction(
+            token, transactional_id, producer_id, producer_epoch, is_committed, client_version
+        )
+        transaction = self.transactions.get(transactional_id)
+        if not end_needs_producer_id(transaction, asked):
+            self._run(decide_end(transaction, asked, -1, self._host.clock_ms()), token)
+            return deferred
+
+        def taken(fresh_producer_id: int) -> None:
+            now = self.transactions.get(transactional_id)
+            self._run(decide_end(now, asked, fresh_producer_id, self._host.clock_ms()), token)
+
+        self._with_producer_id(taken, token)
+        return deferred
+
+    # --- partitions ---------------------------------------------------------------------------------------------
+
+    def add(self, asked: AddPartitions) -> Deferred[ErrorCode]:
+        """AddPartitionsToTxn and AddOffsetsToTxn: the error for all, durable when it comes."""
+        return self.durable(asked.transactional_id, self.add_now(asked))
+
+    def add_now(self, asked: AddPartitions) -> ErrorCode:
+        """As `add`, for what waits for durability itself (`when_durable`)."""
+        if not asked.transactional_id:
+            return ErrorCode.INVALID_REQUEST
+        transaction = self.transactions.get(asked.transactional_id)
+        code, outcome = decide_add(transaction, asked, self._host.clock_ms())
+        if not code and outcome.events and not self._commit(outcome):
+            return WRITE_REFUSED
+        return code
+
+    def verify(self, asked: AddPartitions) -> dict[TopicPartition, ErrorCode]:
+        """Whether partitions are part of a transaction under way."""
+        if not asked.transactional_id:
+            return dict.fromkeys(asked.partitions, ErrorCode.INVALID_REQUEST)
+        return verify(self.transactions.get(asked.transactional_id), asked)
+
+    def when_durable(self, transactional_id: str, waiter: DurabilityWaiter) -> bool:
+        """Have `waiter` called when all that is decided on an id by now is durable; False if it is."""
+        if not self._partition_count:
+            return False
+        return self._log.when_durable(partition_for(transactional_id, self._partition_count), waiter)
+
+    def durable(self, transactional_id: str, value: Any = None) -> Deferred[Any]:
+        """`value`, when all that is decided on an id by now is durable."""
+        deferred: Deferred[Any] = Deferred()
+        if not self.when_durable(transactional_id, Parked(lambda: deferred.resolve(value))):
+            deferred.resolve(value)
+        return deferred
+
+    # --- for administrators -------------------------------------------------------------------------------------
+
+    def describe(self, transactional_id: str) -> Deferred[Transaction | None]:
+        """The id as it is, durable when it comes."""
+        return self.durable(transactional_id, self.transactions.get(transactional_id))
+
+    def now_ms(self) -> int:
+        return self._host.clock_ms()
+
+    # --- decisions ----------------------------------------------------------------------------------------------
+
+    def _park(self) -> tuple[Deferred[Any], int]:
+        self._last_token += 1
+        deferred: Deferred[Any] = Deferred()
+        self._waiting[self._last_token] = deferred
+        return deferred, self._last_token
+
+    def _with_producer_id(self, use: Callable[[int], None], token: int) -> None:
+        def taken(producer_id: int | ApiError) -> None:
+            if isinstance(producer_id, ApiError):
+                self._resolve([Reply(token, Granted(producer_id.code))])
+            elif self._partition_count and not self._is_closed:
+                use(producer_id)
+                self._kick()
+            else:
+                self._resolve([Reply(token, Granted(WRITE_REFUSED))])
+
+        self._producer_ids.take().then(taken)
+
+    def _when_created(self, work: Callable[[], None], token: int) -> None:
+        """Do what may write the first record, as soon as there is a topic for it."""
+        if not self._partition_count and self._until_created is None:
+            self._partition_count = self._log.partition_count
+        if self._partition_count:
+            work()
+            return
+
+        def created() -> None:
+            if self._partition_count:
+                work()
+            else:
+                self._resolve([Reply(token, Granted(WRITE_REFUSED))])
+
+        if self._until_created is not None:
+            self._until_created.append(created)
+            return
+        self._until_created = [created]
+        self._log.create(self._created)
+
+    def _created(self) -> None:
+        waiting, self._until_created = self._until_created, None
+        assert waiting is not None
+        self._partition_count = self._log.partition_count
+        for work in waiting:
+            work()
+        self._kick()
+
+    def _run(self, outcome: Outcome, token: int) -> None:
+        if not self._commit(outcome):
+            self._resolve([Reply(token, Granted(WRITE_REFUSED))])
+
+    def _commit(self, outcome: Outcome) -> bool:
+        """Write, apply, set timers, and answer when it is durable. False: refused, and nothing has changed."""
+        transactional_id = outcome.group_id
+        if outcome.events:
+            assert self._partition_count, "whoever makes the first record waits for the topic"
+            index = partition_for(transactional_id, self._partition_count)
+            now_ms = self._host.clock_ms()
+            try:
+                self._log.append(index, [encode(record, now_ms) for record in outcome.records], now_ms)
+            except StorageFailed as failure:
+                self._host.storage_failed(failure)
+                return False
+            except ApiError as refusal:  # more than a segment holds
+                log.error("transaction %s: nothing was written: %s", transactional_id, refusal.message)
+                return False
+            self.transactions.apply_all(transactional_id, outcome.events)
+        if outcome.timers:
+            self._change_timers(outcome.timers)
+        replies = outcome.replies
+        if replies and not self.when_durable(transactional_id, Parked(lambda: self._resolve(replies))):
+            self._resolve(replies)
+        transaction = self.transactions.get(transactional_id)
+        if outcome.events and transaction is not None and transaction.state in PREPARED:
+            prepared = transaction
+            if not self.when_durable(transactional_id, Parked(lambda: self._write_markers(prepared))):
+                self._write_markers(prepared)
+        return True
+
+    def _resolve(self, replies: Sequence[Reply]) -> None:
+        for token, response in replies:
+            deferred = self._waiting.pop(token, None)
+            if deferred is not None:
+                deferred.resolve(response)
+
+    # --- markers ------------------------------------------------------------------------------------------------
+
+    def _write_markers(self, transaction: Transaction) -> None:
+        """Write the markers of what is durably prepared; when they are durable, too, the transaction is complete."""
+        transactional_id = transaction.transactional_id
+        if self._is_closed or not self._is_current(transaction):
+            return
+        index = partition_for(transactional_id, self._partition_count)
+        marker = Marker(
+            transaction.producer_id,
+            transaction.producer_epoch,
+            transaction.is_committed,
+            self._log.coordinator_epoch(index),
+            transaction.client_version,
+        )
+        under_way = MarkersUnderWay(lambda: self._complete(transaction))
+        marked = self._marked.setdefault(transactional_id, set())
+        now_ms = self._host.clock_ms()
+        for partition in sorted(transaction.partitions - marked):
+            if not self._write_marker(partition, marker, now_ms):
+                self._markers_delayed(transaction, now_ms)
+                return
+            marked.add(partition)
+        for partition in sorted(transaction.partitions):
+            if self._markers.when_durable(*partition, under_way):
+                under_way.missing += 1
+        self._kick()
+        under_way.durable()
+
+    def _write_marker(self, partition: TopicPartition, marker: Marker, now_ms: int) -> bool:
+        """Whether there is nothing left to be done for a partition."""
+        try:
+            if not self._markers.append(*partition, marker, now_ms):
+                log.info("no marker for %s-%d: it is gone", *partition)
+        except StorageFailed as failure:
+            self._host.storage_failed(failure)
+            return False
+        except ApiError as refusal:
+            log.warning("no marker for %s-%d: %s", *partition, refusal.message)
+        return True
+
+    def _markers_delayed(self, transaction: Transaction, now_ms: int) -> None:
+        """Try again later. How it ends is decided, so whoever waits for the end is told."""
+        transactional_id = transaction.transactional_id
+        key = TimerKey(TimerKind.MARKERS, transactional_id)
+        self._change_timers([TimerChange(key, now_ms + RETRY_MS)])
+        waiting = self.transactions.ending.pop(transactional_id, [])
+        granted = Granted(ErrorCode.NONE, *after_completion(transaction))
+        self._resolve([Reply(token, granted) for token in waiting])
+        self._kick()
+
+    def _is_current(self, transaction: Transaction) -> bool:
+        return self.transactions.get(transaction.transactional_id) == transaction
+
+    def _complete(self, transaction: Transaction) -> None:
+        if self._is_closed or not self._is_current(transaction):
+            return
+        transactional_id = transaction.transactional_id
+        now_ms = self._host.clock_ms()
+        ending = list(self.transactions.ending.get(transactional_id, ()))
+        outcome = decide_complete(transaction, ending, now_ms)
+        # That it is complete follows from what is durable already: the answer need not wait for the record.
+        if not self._commit(outcome._replace(replies=())):
+            self._markers_delayed(transaction, now_ms)
+            return
+        self._marked.pop(transactional_id, None)
+        self._resolve(outcome.replies)
+        self._kick()
+
+    # --- timers -------------------------------------------------------------------------------------------------
+
+    def _change_timers(self, changes: Sequence[TimerChange]) -> None:
+        for change in changes:
+            self.timers.change(change)
+        self._arm()
+
+    def _arm(self) -> None:
+        due_ms = self.timers.earliest_ms()
+        if self._is_closed or due_ms == NEVER or (self._handle is not None and self._handle_due_ms <= due_ms):
+            return
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle_due_ms = due_ms
+        delay_ms = max(0, due_ms - self._host.clock_ms())
+        self._handle = self._host.call_later(delay_ms, self._timers_due)
+
+    def _timers_due(self) -> None:
+        self._handle = None
+        now_ms = self._host.clock_ms()
+        for key in self.timers.take_due(now_ms, TIMERS_PER_TURN):
+            transaction = self.transactions.get(key.group_id)
+            if key.kind is TimerKind.EXPIRY:
+                self._expire(now_ms)
+            elif key.kind is TimerKind.MARKERS:
+                if transaction is not None and transaction.state in PREPARED:
+                    self._write_markers(transaction)
+            else:
+                assert key.kind is TimerKind.TRANSACTION
+                outcome = decide_timeout(transaction, now_ms)
+                if outcome is None:
+                    continue
+                log.info("transaction %s has taken too long and is aborted", key.group_id)
+                if not self._commit(outcome):
+                    self.timers.change(TimerChange(key, now_ms + RETRY_MS))
+        self._arm()
+        self._kick()
+
+    def _expire(self, now_ms: int) -> None:
+        for transaction in list(self.transactions):
+            if transaction.state in OVER:
+                outcome = decide_expiry(transaction, self.settings.id_expiration_ms, now_ms)
+                if outcome is not None and self._commit(outcome):
+                    log.info("transactional id %s is forgotten", transaction.transactional_id)
+        self.timers.change(TimerChange(EXPIRY, now_ms + self.settings.expiry_interval_ms))
+
+
+def _timeout(transaction: Transaction) -> TimerChange:
+    key = TimerKey(TimerKind.TRANSACTION, transaction.transactional_id)
+    return TimerChange(key, transaction.start_ms + transaction.timeout_ms)
+
+
+def _at_once(granted: Granted) -> Deferred[Granted]:
+    deferred: Deferred[Granted] = Deferred()
+    deferred.resolve(granted)
+    return deferred
