@@ -91,6 +91,12 @@ class PendingOffsets:
     def is_pending(self, group_id: str, topic: str, partition: int) -> bool:
         return (group_id, topic, partition) in self._producers
 
+    def of_group(self, group_id: str) -> set[tuple[str, int]]:
+        """Topics and partitions of a group whose offset may change when a transaction ends."""
+        if group_id not in self._groups:
+            return set()
+        return {(topic, partition) for name, topic, partition in self._producers if name == group_id}
+
     def has_group(self, group_id: str) -> bool:
         return group_id in self._groups
 

@@ -60,6 +60,9 @@ HANDLERS: tuple[HandlerSpec, ...] = (
     ),
     HandlerSpec(ApiKey.END_TXN, "end_txn", (0, 5), Operation.WRITE, Resource.TRANSACTIONAL_ID),
     HandlerSpec(
+        ApiKey.WRITE_TXN_MARKERS, "write_txn_markers", (1, 2), Operation.CLUSTER_ACTION, Resource.CLUSTER
+    ),
+    HandlerSpec(
         ApiKey.TXN_OFFSET_COMMIT, "txn_offset_commit", (0, 5), Operation.WRITE, Resource.TRANSACTIONAL_ID
     ),
     HandlerSpec(
@@ -94,6 +97,20 @@ HANDLERS: tuple[HandlerSpec, ...] = (
     HandlerSpec(ApiKey.OFFSET_DELETE, "offset_delete", (0, 0), Operation.DELETE, Resource.GROUP),
     HandlerSpec(ApiKey.DESCRIBE_CLUSTER, "describe_cluster", (0, 2), Operation.DESCRIBE, Resource.CLUSTER),
     HandlerSpec(ApiKey.DESCRIBE_PRODUCERS, "describe_producers", (0, 0), Operation.READ, Resource.TOPIC),
+    HandlerSpec(
+        ApiKey.DESCRIBE_TRANSACTIONS,
+        "describe_transactions",
+        (0, 0),
+        Operation.DESCRIBE,
+        Resource.TRANSACTIONAL_ID,
+    ),
+    HandlerSpec(
+        ApiKey.LIST_TRANSACTIONS,
+        "list_transactions",
+        (0, 2),
+        Operation.DESCRIBE,
+        Resource.TRANSACTIONAL_ID,
+    ),
     HandlerSpec(
         ApiKey.CONSUMER_GROUP_HEARTBEAT, "consumer_group_heartbeat", (0, 1), Operation.READ, Resource.GROUP
     ),
