@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from broker.tiering.local_files import IMPLEMENTATION
-
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
 NAME: Final = "floe"
 """The catalog's name: part of the key in SQL catalogs, so that Spark's has to be the same."""
-URI_LENGTH: Final = 1000
 
 _DRIVERS: Final = {
     "postgresql": "psycopg2-binary",
@@ -61,6 +58,8 @@ def _type_of(uri: str) -> str:
 def load(given: Mapping[str, str], name: str = NAME) -> Catalog:
     """Opens the catalog. Raises CatalogUnusable."""
     from pyiceberg.catalog import load_catalog
+
+    from broker.tiering.local_files import IMPLEMENTATION
 
     _make_folder(given.get("uri", ""))
     try:

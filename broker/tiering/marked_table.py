@@ -119,9 +119,11 @@ class MarkedTable:
 
     def evolve(self, wanted: pa.Schema) -> None:
         """Stages what `wanted` has more than the table, for the next commit. Raises IncompatibleSchema."""
-        schema = schemas.evolved(self._metadata.schema(), wanted, self._metadata.last_column_id)
+        new_id = 1 + max(one.schema_id for one in self._base.schemas)
+        schema = schemas.evolved(self._metadata.schema(), wanted, self._metadata.last_column_id, new_id)
         if schema is self._metadata.schema():
             return
+        self._unstage()
         self._stage(AddSchemaUpdate(schema=schema), SetCurrentSchemaUpdate.model_validate({"schema-id": -1}))
         self._stage_spec()
 

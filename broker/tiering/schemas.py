@@ -44,17 +44,17 @@ def arrow_schema(schema: Schema) -> pa.Schema:
     return converted
 
 
-def evolved(existing: Schema, wanted: pa.Schema, last_column_id: int) -> Schema:
+def evolved(existing: Schema, wanted: pa.Schema, last_column_id: int, schema_id: int) -> Schema:
     """`existing` with what `wanted` has more of; the same object where that is nothing.
 
     A column that is already wider than wanted stays. New columns are optional: files that are there do not have them.
-    Ids follow `last_column_id`. Raises IncompatibleSchema.
+    Field ids follow `last_column_id`. Raises IncompatibleSchema.
     """
     plain = _pyarrow_to_schema_without_ids(wanted)
     merged = _struct("", existing.as_struct(), plain.as_struct(), count(last_column_id + 1))
     if merged == existing.as_struct():
         return existing
-    return Schema(*merged.fields, identifier_field_ids=existing.identifier_field_ids)
+    return Schema(*merged.fields, schema_id=schema_id, identifier_field_ids=existing.identifier_field_ids)
 
 
 def _struct(path: str, existing: StructType, wanted: StructType, ids: Iterator[int]) -> StructType:

@@ -14,7 +14,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import CommitTableResponse, Table
 from pyiceberg.table.update import TableRequirement, TableUpdate
 
-from broker.tiering import catalogs, data_files
+from broker.tiering import catalogs, data_files, local_files
 from broker.tiering.commit import Clock
 from broker.tiering.marked_table import FileTarget, Layout, Writer
 from broker.tiering.tables import TopicTable
@@ -67,7 +67,7 @@ class FaultyCatalog(SqlCatalog):
 def catalog(folder: Path, faults: Faults | None = None) -> FaultyCatalog:
     folder.mkdir(exist_ok=True)
     properties = catalogs.properties({}, str(folder))
-    made = FaultyCatalog(catalogs.NAME, **{"py-io-impl": catalogs.IMPLEMENTATION, **properties})
+    made = FaultyCatalog(catalogs.NAME, **{"py-io-impl": local_files.IMPLEMENTATION, **properties})
     made.faults = faults or Faults()
     return made
 
