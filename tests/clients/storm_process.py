@@ -9,11 +9,13 @@ python -m tests.clients.storm_process LIBRARY BOOTSTRAP GROUP TOPIC MEMBERS
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
@@ -56,9 +58,7 @@ def confluent_member(bootstrap: str, group: str, topic: str, **settings: object)
         messages = consumer.consume(100, POLL_MS / 1000)
         owes_commit |= report((m.partition(), m.offset()) for m in messages if m.error() is None)
         if owes_commit:
-            with suppress(
-                KafkaException
-            ):  # in a rebalance: it commits again, or somebody else reads it again
+            with suppress(KafkaException):  # in a rebalance: it commits again, or somebody reads it again
                 consumer.commit(asynchronous=False)
                 owes_commit = False
     consumer.close()
@@ -130,23 +130,27 @@ async def aiokafka_member(bootstrap: str, group: str, topic: str) -> None:
     await consumer.stop()
 
 
-async def _all(members: int, *where: str) -> None:
+async def _in_tasks(members: int, *where: str) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     await asyncio.gather(*(aiokafka_member(*where) for _ in range(members)))
 
 
 def _in_threads(member: Callable[[], None], count: int) -> None:
-    threads = [threading.Thread(target=member) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    """SIGTERM is waited for: a handler would run when the main thread wakes, and joining threads it need not."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    with ThreadPoolExecutor(count) as threads:
+        running = [threads.submit(member) for _ in range(count)]
+        signal.sigwait([signal.SIGTERM])
+        stopping.set()
+    for each in running:
+        each.result()
 
 
 def main(library: str, bootstrap: str, group: str, topic: str, members: str) -> None:
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.set())
+    faulthandler.register(signal.SIGUSR1)  # where it is, if it does not end
     where, count = (bootstrap, group, topic), int(members)
     if library == "aiokafka":
-        asyncio.run(_all(count, *where))
+        asyncio.run(_in_tasks(count, *where))
     elif library == "kafka-python":
         _in_threads(lambda: kafka_python_member(*where), count)
     elif library == "confluent-consumer":

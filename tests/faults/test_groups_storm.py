@@ -90,9 +90,16 @@ class Members:
         """Members say goodbye; whoever is frozen does so when it is thawed."""
         self.process.send_signal(signal.SIGTERM)
 
+    def wait(self) -> int:
+        try:
+            return self.process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGUSR1)
+            raise AssertionError(f"{self.process.args} does not end") from None
+
     def end(self, number: signal.Signals = signal.SIGKILL) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(LIMIT_S)
+        code = self.wait()
         self._reader.join(LIMIT_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -186,7 +193,7 @@ class Storm:
             lambda: self.committed() == self.produced, f"{self.name}: everything is read and committed"
         )
         for members in self.gone:
-            members.process.wait(LIMIT_S)
+            members.wait()
         for members in self.present:
             assert members.end(signal.SIGTERM) == 0
         self.gone += self.present
