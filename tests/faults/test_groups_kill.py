@@ -5,23 +5,30 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from typing import ClassVar
 
+import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tests.clients.group_members import Member, all_seen, members_of, share_evenly, wait_until
 from tests.clients.test_groups_confluent_kafka import PARTITIONS, PER_PARTITION, Confluent, create, produce
+from tests.clients.test_groups_consumer_protocol import QUICK
 from tests.floe_process import FloeProcess
 
-KILLS = 20 if os.environ.get("FLOE_SOAK") == "1" else 3
+KILLS = 20 if os.environ.get("FLOE_SOAK") == "1" else 2
 TOPIC = GROUP = "killed-group"
 
 
 class Recording(Confluent):
     """Remembers what was acknowledged: (partition, offset) of every commit that came back without an error."""
 
+    SAYS: ClassVar[dict[str, object]] = {"partition.assignment.strategy": "range"}
+    STATES: ClassVar = ("PreparingRebalance", "CompletingRebalance")
+    """What a rebalance goes through."""
+
     def __init__(self, floe: FloeProcess, acknowledged: dict[int, int]) -> None:
         quick = {"reconnect.backoff.max.ms": 200, "log_level": 0}
-        super().__init__(floe, GROUP, TOPIC, **quick)
+        super().__init__(floe, GROUP, TOPIC, **quick, **self.SAYS)
         self._acknowledged = acknowledged
 
     def poll(self) -> list[tuple[int, int]]:
@@ -35,6 +42,18 @@ class Recording(Confluent):
                 self._acknowledged[position.partition] = max(before, position.offset)
 
 
+class Cooperative(Recording):
+    SAYS: ClassVar[dict[str, object]] = {"partition.assignment.strategy": "cooperative-sticky"}
+
+
+class Modern(Recording):
+    """Of the new protocol (KIP-848): the broker has the time-outs."""
+
+    TIME_OUTS: ClassVar[dict[str, object]] = {}
+    SAYS: ClassVar[dict[str, object]] = {"group.protocol": "consumer"}
+    STATES: ClassVar = ("Reconciling",)
+
+
 def committed(floe: FloeProcess) -> dict[int, int]:
     consumer = Consumer({"bootstrap.servers": floe.bootstrap, "group.id": GROUP})
     try:
@@ -44,15 +63,17 @@ def committed(floe: FloeProcess) -> dict[int, int]:
         consumer.close()
 
 
+@pytest.mark.parametrize("kind", [Recording, Cooperative, Modern])
 def test_a_group_goes_on_after_its_broker_was_killed_in_mid_rebalance(
-    start_floe: Callable[..., FloeProcess],
+    start_floe: Callable[..., FloeProcess], kind: type[Recording]
 ) -> None:
-    floe = start_floe(group_initial_rebalance_delay_ms="100")
+    quick = {name.replace(".", "_"): value for name, value in QUICK.items()}
+    floe = start_floe(group_initial_rebalance_delay_ms="100", **quick)
     create(floe, TOPIC)
     expected = produce(floe, TOPIC)
     acknowledged: dict[int, int] = {}
-    chance = random.Random(7)
-    with members_of(lambda: Recording(floe, acknowledged), KafkaException) as start:
+    chance = random.Random(kind.__name__)
+    with members_of(lambda: kind(floe, acknowledged), KafkaException) as start:
         members: list[Member] = [start(), start()]
         everybody = list(members)
         wait_until(lambda: share_evenly(members, PARTITIONS), "two members share")
@@ -60,7 +81,7 @@ def test_a_group_goes_on_after_its_broker_was_killed_in_mid_rebalance(
             wanted = _seen(everybody) + chance.randrange(PER_PARTITION)
             expected |= produce(floe, TOPIC, number * PER_PARTITION)
             _wait_for_work(everybody, wanted)
-            newcomer = _begin_rebalance(floe, start)
+            newcomer = _begin_rebalance(floe, start, kind.STATES[number % len(kind.STATES)])
             everybody.append(newcomer)
             floe.kill()
             told = dict(acknowledged)
@@ -79,11 +100,11 @@ def _seen(members: list[Member]) -> int:
     return sum(len(member.seen) for member in members)
 
 
-def _begin_rebalance(floe: FloeProcess, start: Callable[[], Member]) -> Member:
-    """Start a member, and come back as soon as the broker says that the others have to join again."""
-    before = floe.log().count("PreparingRebalance")
+def _begin_rebalance(floe: FloeProcess, start: Callable[[], Member], state: str) -> Member:
+    """Start a member, and come back as soon as the group is in this state on its account."""
+    before = floe.log().count(state)
     newcomer = start()
-    wait_until(lambda: floe.log().count("PreparingRebalance") > before, "the rebalance begins")
+    wait_until(lambda: floe.log().count(state) > before, f"the group is {state}")
     return newcomer
 
 
