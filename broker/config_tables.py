@@ -37,8 +37,13 @@ def _check_partition_by(setting: Setting, value: Value) -> None:
 
 def _check_template(setting: Setting, value: Value) -> None:
     assert isinstance(value, str)
-    fields = _TEMPLATE_FIELD.findall(value)
-    if "topic" not in fields or set(fields) - {"topic"} or re.search(r"[{}]", _TEMPLATE_FIELD.sub("", value)):
+    fields = set(_TEMPLATE_FIELD.findall(value))
+    names_topic = bool(fields & {"topic", "topic_lower"}) and not fields - {
+        "namespace",
+        "topic",
+        "topic_lower",
+    }
+    if not names_topic or "." not in value or re.search(r"[{}]", _TEMPLATE_FIELD.sub("", value)):
         raise InvalidValue(setting.name, value, f"Value must be {setting.allowed}")
 
 
@@ -95,9 +100,10 @@ TABLE_TOPIC_SETTINGS: Final = (
     Setting(
         "string",
         "floe.table.name.template",
-        "{topic}",
-        "The table's name within the namespace; {topic} stands for the topic's.",
-        check=(_check_template, "a name with {topic} in it"),
+        "{namespace}.{topic}",
+        "The table's name. {topic} is the topic's with underscores for all but letters and digits, {topic_lower} the "
+        "same in small letters.",
+        check=(_check_template, "namespace.table, with {topic} or {topic_lower} and maybe {namespace} in it"),
         update=DYNAMIC,
     ),
     Setting(

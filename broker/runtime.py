@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from broker.connection import Connection
     from broker.coordinator.coordinator import GroupCoordinator
     from broker.coordinator.transaction_coordinator import TransactionCoordinator
+    from broker.tiering.supervisor import Tables
+    from broker.topics.partition import Partition
 
 log = logging.getLogger("floe.broker")
 
@@ -96,6 +98,9 @@ class Broker:
         self.on_storage_failure: Callable[[StorageFailed], None]
         self._loop = asyncio.get_running_loop()
         self._disk_was_full = False
+        self.supervise: Callable[[str, Coroutine[Any, Any, None]], None]
+        self._folder = folder
+        self.logs.on_progress = self._progressed
 
     @cached_property
     def groups(self) -> GroupCoordinator:
@@ -129,6 +134,21 @@ class Broker:
         transactions.load()
         return transactions
 
+    @cached_property
+    def tables(self) -> Tables:
+        """What has topics committed to their tables; made at the first record of a topic that has one, or at the start
+        if there are any."""
+        from broker.tiering.supervisor import Tables
+
+        tables = Tables(self, self._folder)
+        tables.load()
+        self.supervise("tables", tables.run())
+        return tables
+
+    def _progressed(self, partition: Partition) -> None:
+        if partition.topic.has_table:
+            self.tables.progressed(partition)
+
     def clock_ms(self) -> int:
         """Wall-clock time in milliseconds since the epoch."""
         return time.time_ns() // 1_000_000
@@ -153,11 +173,18 @@ class Broker:
 
     def topic_deleted(self, topic: Topic) -> None:
         """A topic is gone: so are its logs, and what groups had stored for it."""
+        if "tables" in self.__dict__:
+            self.tables.topic_deleted(topic)
         self.logs.delete(topic)
         if "groups" in self.__dict__:  # else nothing has been stored, or the loading of groups sees to it
             self.groups.topic_deleted(topic.name)
         if topic.name == TRANSACTION_STATE and "transactions" in self.__dict__:
             self.transactions.forget_everything()
+
+    def topic_reconfigured(self, topic: Topic) -> None:
+        """A topic's configuration was replaced: it may have a table from now on, or none any more."""
+        if topic.has_table or "tables" in self.__dict__:
+            self.tables.topic_reconfigured(topic)
 
     def why_no_topic(self, name: str) -> ErrorCode:
         """The error for a name that no topic has."""
@@ -210,6 +237,7 @@ class Process:
         self._recover()
         self._load_groups()
         self._load_transactions()
+        self._load_tables()
         self._listen(sockets)
         print(self._greeting(), flush=True)
         log.info("ready after %.0f ms", (time.perf_counter() - started_s) * 1000)
@@ -240,6 +268,7 @@ class Process:
         cluster_id = self._folder.identity(new_uuid, config.node_id, new_uuid)
         broker = self._broker = Broker(config, self._folder, self._flusher, cluster_id)
         broker.on_storage_failure = self._sync_failed
+        broker.supervise = self._supervise
         broker.catalog = await Catalog.open(broker, self._folder)
         broker.producer_ids = ProducerIds(broker.catalog)
 
@@ -278,6 +307,11 @@ class Process:
             for entry in opened.producers:
                 if opened.producers.has_open_transaction(entry.producer_id):
                     transactions.adopt(entry.producer_id, entry.producer_epoch, key.topic, key.partition)
+
+    def _load_tables(self) -> None:
+        """Go on with what is not in its table yet."""
+        if any(topic.has_table for topic in self._broker.catalog.topics.values()):
+            assert self._broker.tables is not None
 
     def _listen(self, sockets: Iterable[tuple[socket.socket, Endpoint]]) -> None:
         config = self._config
@@ -366,11 +400,14 @@ class Process:
 
     async def _end(self, status: int) -> int:
         log.info("stopping")
-        for task in self._tasks:
-            task.cancel()
+        deadline_s = self._loop.time() + self._config["floe.shutdown.timeout.ms"] / 1000
         if "groups" in self._broker.__dict__:
             self._broker.groups.release_waiting()
         await self._server.drain(self._config["floe.shutdown.timeout.ms"] / 1000)
+        if "tables" in self._broker.__dict__:
+            await self._broker.tables.close(max(0.0, deadline_s - self._loop.time()))
+        for task in self._tasks:
+            task.cancel()
         if "groups" in self._broker.__dict__:
             self._broker.groups.close()
         if "transactions" in self._broker.__dict__:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 FLOE = Path(sys.executable).with_name("floe")
 START_LIMIT_S = 60.0
+WITHOUT_TABLES = {"floe.table.enable": "false"}
+"""What tests that are not about tables start a broker with: each would pay for a worker at its end."""
 STOP_LIMIT_S = 60.0
 _LISTENING = re.compile(r"listening on (\S+):(\d+)")
 
@@ -25,7 +27,7 @@ class FloeProcess:
         self, data_dir: Path, settings: Mapping[str, str] | None = None, command: Sequence[str] = (str(FLOE),)
     ) -> None:
         self.data_dir = data_dir
-        self.settings = dict(settings or {})
+        self.settings = {**WITHOUT_TABLES, **(settings or {})}
         self.log_path = data_dir.with_name(data_dir.name + ".log")
         self._command = list(command)
         self._process: subprocess.Popen[str] | None = None

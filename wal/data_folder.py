@@ -99,6 +99,17 @@ class DataFolder:
     def has_folder(self, key: TopicPartition) -> bool:
         return key in self._on_disk or key in self._open
 
+    @property
+    def storage(self) -> Storage:
+        return self._storage
+
+    def known_end_offset(self, key: TopicPartition) -> int | None:
+        """Where a log ends, if that is known without opening it: as of the last stop, if that was clean."""
+        opened = self._open.get(key)
+        if opened is not None:
+            return opened.log_end_offset
+        return self._recovery_points.get(key) if self.was_clean else None
+
     def open_log(self, key: TopicPartition, config: LogConfig, topic_id: bytes | None, now_ms: int) -> Log:
         """Open a partition's log, recovered if the last stop was not clean."""
         assert key not in self._open, f"{key} is open"

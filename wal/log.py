@@ -490,10 +490,13 @@ class Log:
 
     # --- deletion ---
 
-    def enforce_retention(self, now_ms: int) -> int:
-        """Delete what retention lets go, and forget producers idle for too long; bytes freed."""
+    def enforce_retention(self, now_ms: int, keep_from: int | None = None) -> int:
+        """Delete what retention lets go, and forget producers idle for too long; bytes freed.
+
+        Records from `keep_from` on are still needed: neither age nor size lets them go.
+        """
         self.producers.expire(now_ms, self.config.producer_id_expiration_ms)
-        return retention.enforce_retention(self, now_ms)
+        return retention.enforce_retention(self, now_ms, keep_from)
 
     def delete_records_before(self, offset: int) -> int:
         """Move the log start to `offset` (-1: the high watermark), durably; the log start offset.

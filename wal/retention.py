@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from wal.log import Log
 
 
-def enforce_retention(log: Log, now_ms: int) -> int:
-    """Delete the segments that retention.ms, retention.bytes and the log start let go; bytes freed."""
-    count = _count_deletable(log, now_ms)
+def enforce_retention(log: Log, now_ms: int, keep_from: int | None = None) -> int:
+    """Delete the segments that retention.ms, retention.bytes and the log start let go; bytes freed.
+
+    A segment with records from `keep_from` on goes only if it lies below the log start.
+    """
+    count = _count_deletable(log, now_ms, keep_from)
     if count and count == len(log.segments):
         if log.segments[-1].size == 0:
             count -= 1
@@ -50,7 +53,7 @@ def enforce_retention(log: Log, now_ms: int) -> int:
     return freed
 
 
-def _count_deletable(log: Log, now_ms: int) -> int:
+def _count_deletable(log: Log, now_ms: int, keep_from: int | None) -> int:
     config = log.config
     segments = list(log.loaded_segments())
     excess = -1
@@ -62,6 +65,8 @@ def _count_deletable(log: Log, now_ms: int) -> int:
             break
         too_big = excess >= segment.size > 0
         too_old = config.delete_is_enabled and _is_too_old(segment, config.retention_ms, now_ms)
+        if keep_from is not None and segment.next_offset > keep_from:
+            too_big = too_old = False
         is_before_start = count + 1 < len(segments) and log.bases[count + 1] <= log.log_start_offset
         if not (too_big or too_old or is_before_start):
             break

@@ -81,6 +81,7 @@ class Catalog:
         checkpoint: Checkpoint | None = None,
         kick: Callable[[], None] = lambda: None,
         on_deleted: Callable[[Topic], None] = lambda topic: None,
+        on_reconfigured: Callable[[Topic], None] = lambda topic: None,
         on_storage_failed: Callable[[StorageFailed], None] = lambda failure: None,
     ) -> None:
         """Load the checkpoint, replay the rest of the log.
@@ -99,6 +100,7 @@ class Catalog:
         self._checkpoint = checkpoint
         self._kick = kick
         self._on_deleted = on_deleted
+        self._on_reconfigured = on_reconfigured
         self._on_storage_failed = on_storage_failed
         self._queue: deque[tuple[Command, Deferred[list[Result]]]] = deque()
         self._pending: Pending | None = None
@@ -137,6 +139,7 @@ class Catalog:
             checkpoint=Checkpoint(f"{folder.root}/{CHECKPOINT_FOLDER}", broker.cluster_id),
             kick=broker.flusher.kick,
             on_deleted=broker.topic_deleted,
+            on_reconfigured=broker.topic_reconfigured,
             on_storage_failed=broker.storage_failed,
         )
         metadata_log.on_durable = catalog.on_durable
@@ -259,6 +262,7 @@ class Catalog:
             if name in self.topics:
                 for partition in self.topics[name].made_partitions():
                     partition.config_changed()
+                self._on_reconfigured(self.topics[name])
 
     # --- checkpoint -------------------------------------------------------------------------------------------
 

@@ -24,10 +24,15 @@ class TopicLogs:
         self._folder = folder
         self._clock_ms = clock_ms
         self._removals: list[tuple[int, str]] = []  # (due ms, folder)
+        self.on_progress: Callable[[Partition], None] | None = None
+        """What every partition that is made tells of its first durable records."""
 
     def partition(self, topic: Topic, index: int) -> Partition:
         """The catalog's factory of partitions."""
-        return Partition(topic, index, self._open)
+        partition = Partition(topic, index, self._open)
+        if not topic.is_internal:
+            partition.on_progress = self.on_progress
+        return partition
 
     def _open(self, partition: Partition) -> Log:
         topic = partition.topic

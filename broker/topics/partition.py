@@ -48,12 +48,22 @@ class ProgressWaiter(Protocol):
 class Partition:
     """One partition. The log opens at first use, so ten thousand idle ones cost a few hundred bytes each."""
 
-    __slots__ = ("_durability_waiters", "_log", "_open_log", "index", "progress_waiters", "topic")
+    __slots__ = (
+        "_durability_waiters",
+        "_log",
+        "_open_log",
+        "index",
+        "on_progress",
+        "progress_waiters",
+        "topic",
+    )
 
     def __init__(self, topic: Topic, index: int, open_log: Callable[[Partition], Log]) -> None:
         self.topic = topic
         self.index = index
         self.progress_waiters: dict[ProgressWaiter, None] = {}  # a dict for its order
+        self.on_progress: Callable[[Partition], None] | None = None
+        """Called once, when more is durable, and then forgotten: whoever wants to hear of more sets it again."""
         self._open_log = open_log
         self._log: Log | None = None
         self._durability_waiters: deque[tuple[int, DurabilityWaiter]] = deque()
@@ -194,6 +204,9 @@ class Partition:
         if self.progress_waiters:
             for waiter in list(self.progress_waiters):
                 waiter.progressed(self)
+        if self.on_progress is not None:
+            told, self.on_progress = self.on_progress, None
+            told(self)
 
     # --- the catalog's hooks ----------------------------------------------------------------------------------
 

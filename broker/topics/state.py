@@ -72,6 +72,11 @@ class Topic:
         """One of Kafka's own; clients hide it."""
         return is_internal(self.name)
 
+    @property
+    def has_table(self) -> bool:
+        """Its records are to be in an Iceberg table."""
+        return bool(self.config["floe.table.enable"]) and not self.is_internal
+
     def partition(self, index: int) -> Partition | None:
         """The partition, or None where there is none of that index."""
         partitions = self._partitions

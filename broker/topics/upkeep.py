@@ -65,6 +65,7 @@ class Upkeep:
                         yield lambda partition=partition: self._retain(partition, now_ms)  # type: ignore[misc]
 
     def _retain(self, partition: Partition, now_ms: int) -> None:
-        freed = partition.log.enforce_retention(now_ms)
+        keep_from = self._broker.tables.keep_from(partition) if partition.topic.has_table else None
+        freed = partition.log.enforce_retention(now_ms, keep_from)
         if freed:
             log.info("%s: retention freed %d bytes", partition, freed)

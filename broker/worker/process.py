@@ -137,6 +137,14 @@ class WorkerProcess:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
+    async def settle(self, timeout_s: float) -> bool:
+        """Wait until no job is under way, nor waits for its turn; whether that came about in time."""
+        try:
+            async with asyncio.timeout(timeout_s), self._turn:
+                return True
+        except TimeoutError:
+            return False
+
     async def close(self, timeout_s: float = 0.0) -> None:
         """Take no more jobs, give the one under way `timeout_s` to finish, and end the child. May be called again."""
         self._is_closed = True

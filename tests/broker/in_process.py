@@ -16,6 +16,7 @@ from broker.runtime import Broker, Process
 from broker.server import Server
 from protocol.api import ApiKey
 from protocol.framing import parse_response, request_frame
+from tests.floe_process import WITHOUT_TABLES
 from wal.errors import StorageFailed
 
 T = TypeVar("T")
@@ -106,7 +107,8 @@ async def in_process(data_dir: Path, **settings: str) -> AsyncIterator[InProcess
     """`settings` are Kafka's names with underscores for dots."""
     os.makedirs(data_dir, exist_ok=True)
     values = {key.replace("_", "."): value for key, value in settings.items()}
-    config = BrokerConfig.load(None, {}, {"log.dirs": str(data_dir), "listeners": "127.0.0.1:0", **values})
+    own = {"log.dirs": str(data_dir), "listeners": "127.0.0.1:0", **WITHOUT_TABLES}
+    config = BrokerConfig.load(None, {}, {**own, **values})
     process = Process(config)
     bound = process._bind()
     process._flusher.start()

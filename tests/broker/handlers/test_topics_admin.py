@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.config_topics import TOPIC_SETTINGS
 from broker.security.operations import Resource, authorized_operations
 from protocol.api import ApiKey
 from protocol.errors import ErrorCode
@@ -78,7 +79,7 @@ def test_create_topics(version: int) -> None:
     if version >= 5:
         assert (created.num_partitions, created.replication_factor) == (3, 1)
         configs = {config.name: (config.value, config.config_source) for config in created.configs}
-        assert len(configs) == 34
+        assert set(configs) == set(TOPIC_SETTINGS)
         assert configs["retention.ms"] == ("5", 1)
         assert configs["cleanup.policy"] == ("delete", 5)
         assert bad.configs == []

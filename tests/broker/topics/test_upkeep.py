@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from broker.topics.upkeep import RECOVERY_POINT_INTERVAL_MS, Upkeep
 from tests.broker.topics.conftest import NOW_MS, Bench
 from tests.broker.topics.test_partition import NEWEST, batch
@@ -23,6 +25,8 @@ class Host:
         self.catalog = SimpleNamespace(
             topics={topic.name: topic for topic in topics}, write_checkpoint=self._write_checkpoint
         )
+        self.tabled_offset = 1 << 60
+        self.tables = SimpleNamespace(keep_from=lambda partition: self.tabled_offset)
         self._bench = bench
 
     def _write_checkpoint(self) -> None:
@@ -51,6 +55,28 @@ def test_retention_is_enforced_on_logs_nobody_opened(bench: Bench) -> None:
     host.run(upkeep, NOW_MS + HOUR_MS // 2)
     assert partition.log.log_start_offset == 0
     host.run(upkeep, NOW_MS + 2 * HOUR_MS)
+    assert partition.log.log_start_offset >= 2
+
+
+@pytest.mark.parametrize(("enabled", "start"), [("true", 1), ("false", 2)])
+def test_retention_keeps_what_is_not_in_the_table(bench: Bench, enabled: str, start: int) -> None:
+    settings = {"floe.table.enable": enabled, "retention.ms": str(HOUR_MS), "segment.bytes": "1048576"}
+    topic = bench.topic(**settings)
+    partition = topic.partition(0)
+    assert partition is not None
+    for _ in range(3):
+        partition.append(memoryview(batch(b"x" * 900_000)), NEWEST, NOW_MS)
+    bench.flusher.run_round()
+    host: Any = Host(bench, topic)
+    upkeep = Upkeep(host, bench.folder, bench.config)
+    host.tabled_offset = 1
+    host.run(upkeep, NOW_MS + 2 * HOUR_MS)
+    assert (
+        partition.log.log_start_offset >= start
+        if enabled == "false"
+        else partition.log.log_start_offset == start
+    )
+    partition.log.delete_records_before(2)
     assert partition.log.log_start_offset >= 2
 
 

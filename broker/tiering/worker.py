@@ -1,0 +1,252 @@
+"""The child's side of tables: one job is one commit of one topic, from log files to a snapshot.
+
+    chunks of the log ─► columns ─► rows ─► Parquet files ─► one commit with the offsets reached
+
+Whatever the backlog, what is in memory is one chunk, its rows, and the open files' buffers: a job reads `max_bytes` of
+log at the most, shared among the partitions so that none waits for another's backlog. Where to begin is said by the
+marks in the table, not by the broker. The process may end at any point: what was not committed are files nobody names.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from broker.tiering import catalogs, dead_letters, names
+from broker.tiering.commit import TableMoved
+from broker.tiering.data_files import DataFiles
+from broker.tiering.reading import AbortedRange, Damaged, LogRange, read
+from broker.tiering.rows import RowBuilder, initial_schema
+from broker.tiering.settings import CatalogSettings, TableSettings
+from broker.tiering.tables import Layout, TopicTable, Writer
+from broker.worker.child import Handler, Progress
+from protocol.columns import RecordColumns, decode
+from protocol.records import Buffer, CorruptBatch, RecordBatch, parse_batches
+from wal.storage import FileStorage
+
+log = logging.getLogger("floe.tables")
+
+KEPT_TABLES: Final = 256
+"""Tables kept open between jobs: opening one asks the catalog and reads its metadata."""
+
+ATTEMPTS: Final = 5
+"""How often a job begins again because somebody else has changed the table meanwhile."""
+
+MAX_DECOMPRESSED_BYTES: Final = 256 << 20
+"""What one batch may decompress to, as wherever the broker looks inside."""
+
+LEAST_SHARE_BYTES: Final = 256 << 10
+"""What a partition gets of `max_bytes` at least: a job of ten thousand partitions must not go batch by batch."""
+
+
+def make_handler() -> Handler:
+    """What `python -m broker.worker tiering` does jobs with."""
+    pa.set_cpu_count(2)
+    pa.set_io_thread_count(2)
+    return TieringWorker().handle
+
+
+class TieringWorker:
+    """Keeps catalogs and tables open between jobs."""
+
+    def __init__(self) -> None:
+        self._catalogs: dict[str, Any] = {}
+        self._tables: OrderedDict[str, TopicTable] = OrderedDict()
+
+    def handle(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        """Do one job; see `README.md` for its form. What goes wrong is raised and leaves nothing half done."""
+        if job["kind"] == "commit":
+            return self._commit(job)
+        if job["kind"] == "drop":
+            return self._drop(job)
+        raise ValueError(f"there is no job {job['kind']!r}")
+
+    def _drop(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        self._tables.pop(_key(job), None)
+        settings = TableSettings.from_json(job["settings"])
+        self._open(job, settings).drop()
+        return {}
+
+    def _commit(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        for attempt in range(ATTEMPTS):
+            try:
+                return _Commit(job, self._table(job)).run()
+            except TableMoved as moved:
+                self._tables.pop(_key(job), None)
+                if attempt + 1 == ATTEMPTS:
+                    raise
+                log.info("topic %s is read again: %s", job["topic"], moved)
+            except BaseException:
+                self._tables.pop(_key(job), None)
+                raise
+        raise AssertionError
+
+    def _table(self, job: Mapping[str, Any]) -> TopicTable:
+        key = _key(job)
+        table = self._tables.pop(key, None)
+        if table is None:
+            table = self._open(job, TableSettings.from_json(job["settings"]))
+        self._tables[key] = table
+        while len(self._tables) > KEPT_TABLES:
+            self._tables.popitem(last=False)
+        return table
+
+    def _open(self, job: Mapping[str, Any], settings: TableSettings) -> TopicTable:
+        where = CatalogSettings.from_json(job["catalog"])
+        key = json.dumps(job["catalog"], sort_keys=True)
+        catalog = self._catalogs.get(key)
+        if catalog is None:
+            catalog = self._catalogs[key] = catalogs.load(where.properties, where.name)
+        identifier = names.table_identifier(job["topic"], where.namespace, settings.name_template)
+        writer = Writer(job["cluster_id"], job["topic"], job["topic_id"], job["writer_epoch"])
+        columns = initial_schema(settings.value, settings.key)
+        return TopicTable.open(catalog, identifier, writer, columns, Layout(settings.partition_by))
+
+
+def _key(job: Mapping[str, Any]) -> str:
+    """What makes an open table of no use for another job: topic, settings, catalog."""
+    fields = ("topic_id", "writer_epoch", "settings", "catalog")
+    return json.dumps([job[name] for name in fields], sort_keys=True)
+
+
+class _Commit:
+    """One attempt at one commit."""
+
+    def __init__(self, job: Mapping[str, Any], table: TopicTable) -> None:
+        settings = TableSettings.from_json(job["settings"])
+        self._job = job
+        self._table = table
+        self._builder = RowBuilder(settings.value, settings.key)
+        self._files = DataFiles()
+        self._letter_files = DataFiles()
+        self._marks = table.marks()
+        self._schema = table.arrow_schema()
+        self._reached: dict[int, int] = {}
+        self._held: dict[int, str] = {}
+        self._has_more = False
+        self._records = self._letters = self._bytes = 0
+
+    def run(self) -> dict[str, Any]:
+        started_s = time.perf_counter()
+        try:
+            self._read_all()
+            files, letters = self._files.finish(), self._letter_files.finish()
+        except BaseException:
+            self._files.abandon()
+            self._letter_files.abandon()
+            raise
+        moved = {index: offset for index, offset in self._reached.items() if self._marks.get(index) != offset}
+        read_s = time.perf_counter()
+        if moved:
+            committed = self._table.commit(files, moved, letters)
+            snapshot_id, metadata_location = committed.snapshot_id, committed.metadata_location
+        else:
+            metadata_location = self._table.metadata_location
+            snapshot_id = self._table.main.committed().snapshot_id
+        return {
+            "committed": {str(index): offset for index, offset in self._reached.items()},
+            "held": {str(index): reason for index, reason in self._held.items()},
+            "more": self._has_more,
+            "records": self._records,
+            "dead_letters": self._letters,
+            "bytes": self._bytes,
+            "table": self._table.name,
+            "snapshot_id": snapshot_id,
+            "metadata_location": metadata_location,
+            "read_ms": round((read_s - started_s) * 1000),
+            "commit_ms": round((time.perf_counter() - read_s) * 1000),
+        }
+
+    def _read_all(self) -> None:
+        partitions = self._job["partitions"]
+        left = self._job["max_bytes"]
+        for done, fields in enumerate(partitions):
+            share = max(LEAST_SHARE_BYTES, left // (len(partitions) - done))
+            left = max(0, left - self._read(fields, share))
+
+    def _read(self, fields: Mapping[str, Any], max_bytes: int) -> int:
+        """Turn a partition's range into rows, up to about `max_bytes` of its log; the bytes read."""
+        index, end_offset = fields["index"], fields["end_offset"]
+        start_offset = max(self._marks.get(index, 0), fields["log_start_offset"])
+        self._reached[index] = start_offset
+        aborted = [AbortedRange(*entry) for entry in fields["aborted"]]
+        storage = FileStorage(fields["folder"], max_open_files=16)
+        byte_count = 0
+        try:
+            for chunk in read(
+                storage, LogRange(fields["folder"], start_offset, end_offset, aborted), max_bytes
+            ):
+                self._convert_chunk(chunk.data, index, start_offset)
+                byte_count += len(chunk.data)
+                self._reached[index] = chunk.next_offset
+        except Damaged as error:
+            self._held[index] = str(error)
+        self._bytes += byte_count
+        self._has_more |= self._reached[index] < end_offset and index not in self._held
+        return byte_count
+
+    def _convert_chunk(self, data: Buffer, index: int, start_offset: int) -> None:
+        next_offset = start_offset
+        try:
+            for columns in decode(data, MAX_DECOMPRESSED_BYTES):
+                self._convert(columns, index, start_offset)
+                if len(columns):
+                    next_offset = int(columns.offsets[-1]) + 1
+        except CorruptBatch:
+            self._convert_by_batch(data, index, next_offset)
+
+    def _convert_by_batch(self, data: Buffer, index: int, start_offset: int) -> None:
+        """What comes from `start_offset` on; a batch that lies about its inside becomes one dead letter."""
+        view = memoryview(data)
+        for batch in parse_batches(data):
+            if batch.last_offset < start_offset:
+                continue
+            content = view[batch.position : batch.position + batch.size]
+            try:
+                pieces = list(decode(content, MAX_DECOMPRESSED_BYTES))
+            except CorruptBatch as error:
+                self._bury(batch, bytes(content), index, str(error))
+            else:
+                for columns in pieces:
+                    self._convert(columns, index, start_offset)
+
+    def _bury(self, batch: RecordBatch, content: bytes, index: int, reason: str) -> None:
+        """A dead letter for a whole batch whose CRC is right and whose records cannot be read."""
+        letter = {
+            "kafka_partition": index,
+            "kafka_offset": batch.base_offset,
+            "kafka_timestamp_type": batch.timestamp_type,
+            "value": content,
+            "reason": f"the batch of offsets {batch.base_offset} to {batch.last_offset} cannot be read: {reason}",
+        }
+        self._add_letters(pa.Table.from_pylist([letter], dead_letters.initial_schema()))
+
+    def _convert(self, columns: RecordColumns, index: int, start_offset: int) -> None:
+        converted = self._builder.convert(columns, index, self._schema)
+        if not converted.schema.equals(self._schema):
+            self._table.evolve(converted.schema)
+            self._schema = self._table.arrow_schema()
+        rows, letters = converted.rows, converted.dead_letters
+        if len(columns) and columns.offsets[0] < start_offset:
+            rows, letters = _from(rows, start_offset), _from(letters, start_offset)
+        self._records += len(rows)
+        if len(rows):
+            self._files.append(self._table.target(), rows)
+        if len(letters):
+            self._add_letters(letters)
+
+    def _add_letters(self, letters: pa.Table) -> None:
+        self._letters += len(letters)
+        target = self._table.dead_letters(dead_letters.initial_schema()).target()
+        self._letter_files.append(target, letters)
+
+
+def _from(rows: pa.Table, start_offset: int) -> pa.Table:
+    return rows.filter(pc.field("kafka_offset") >= start_offset)
