@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -62,17 +63,16 @@ class Target(Protocol):
 
 def write(target: Target, rows: pa.Table) -> list[DataFile]:
     """All rows at once. Raises OSError."""
-    files = DataFiles()
-    try:
+    with closing(DataFiles()) as files:
         files.append(target, rows)
         return files.finish()
-    except BaseException:
-        files.abandon()
-        raise
 
 
 class DataFiles:
-    """The files of one commit. `append` pieces, then `finish`; `abandon` leaves what was written to orphan removal."""
+    """The files of one commit. `append` pieces, then `finish`.
+
+    `close` gives up what is not finished; its files are left to orphan removal.
+    """
 
     def __init__(self) -> None:
         self._open: dict[tuple[Any, ...], _OpenFile] = {}  # the first was used longest ago
@@ -102,10 +102,10 @@ class DataFiles:
         finished, self._finished = self._finished, []
         return finished
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         while self._open:
             _, open_file = self._open.popitem()
-            open_file.abandon()
+            open_file.close()
 
     def _close(self, key: tuple[Any, ...]) -> None:
         self._finished.append(self._open.pop(key).finish())
@@ -130,8 +130,11 @@ class _OpenFile:
         )
 
     def append(self, rows: pa.Table) -> None:
-        renamed = pa.table(rows.columns, names=self._arrow_schema.names)
-        self._writer.write_table(renamed.cast(self._arrow_schema), row_group_size=ROW_GROUP_ROWS)
+        columns = [
+            pa.chunked_array([_retyped(chunk, field.type) for chunk in column.chunks], field.type)
+            for column, field in zip(rows.columns, self._arrow_schema, strict=True)
+        ]
+        self._writer.write_table(pa.table(columns, schema=self._arrow_schema), row_group_size=ROW_GROUP_ROWS)
 
     def bytes_written(self) -> int:
         return int(self._stream.tell())
@@ -161,7 +164,7 @@ class _OpenFile:
         file.spec_id = self._target.spec.spec_id  # not one of the arguments
         return file
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         self._writer.close()
         self._stream.close()
 
@@ -201,6 +204,20 @@ def _transformed(target: Target, field: PartitionField, rows: pa.Table) -> pa.Ar
         return pa.array(hours.astype(np.int32), mask=column.is_null().to_numpy(zero_copy_only=False))
     transformed = field.transform.pyarrow_transform(target.schema.find_type(field.source_id))(column)
     return transformed.cast(pa.int32()) if pa.types.is_date32(transformed.type) else transformed
+
+
+def _retyped(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The same values under a type that differs in its fields' names and ids only; nested fields by position."""
+    mask = array.is_null() if array.null_count else None
+    if pa.types.is_struct(kind):
+        parts = [_retyped(array.field(index), kind.field(index).type) for index in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=mask)
+    if pa.types.is_list(kind):
+        if mask is not None and array.offset:  # Arrow takes no mask for a slice
+            array = array.take(pa.array(np.arange(len(array))))
+        elements = _retyped(array.values, kind.value_type)
+        return pa.ListArray.from_arrays(array.offsets, elements, type=kind, mask=mask)
+    return array
 
 
 def _with_field_ids(arrow: pa.Schema, schema: Schema, file_schema: Schema) -> pa.Schema:

@@ -7,8 +7,8 @@ Every record becomes exactly one row or exactly one dead letter. The columns, in
     kafka_timestamp       timestamptz   null where the producer gave none
     kafka_timestamp_type  int           0 CreateTime, 1 LogAppendTime
     kafka_headers         list<struct<key string, value binary>>
-    kafka_key             binary (raw), string (text)
-    value                 binary (raw) or string (text)
+    kafka_key             binary (raw), string (text), or what the keys' JSON is (json)
+    value                 binary (raw) or string (text); with json the fields of the object are columns instead
 
 A tombstone is a row whose value columns are null. Arrow types are only such as PyIceberg maps without loss.
 """
@@ -21,12 +21,13 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from broker.tiering import dead_letters
+from broker.tiering import dead_letters, json_values
 from broker.tiering.kafka_columns import binary_array, kafka_arrays, kafka_fields, utf8_or_null
 from protocol.columns import BytesColumn, RecordColumns
 
 RAW: Final = "raw"
 TEXT: Final = "text"
+JSON: Final = "json"
 KEY: Final = "kafka_key"
 VALUE: Final = "value"
 
@@ -46,8 +47,10 @@ class Converted:
 def initial_schema(value_mode: str, key_mode: str) -> pa.Schema:
     """The columns of a new table. Those of JSON come with the first rows that have them."""
     fields = kafka_fields()
-    fields.append(pa.field(KEY, pa.string() if key_mode == TEXT else pa.binary()))
-    fields.append(pa.field(VALUE, pa.string() if value_mode == TEXT else pa.binary()))
+    if key_mode != JSON:
+        fields.append(pa.field(KEY, pa.string() if key_mode == TEXT else pa.binary()))
+    if value_mode != JSON:
+        fields.append(pa.field(VALUE, pa.string() if value_mode == TEXT else pa.binary()))
     return pa.schema(fields)
 
 
@@ -55,19 +58,19 @@ class RowBuilder:
     """Converts by `floe.table.value` and `floe.table.key` of one topic; keeps nothing between two calls."""
 
     def __init__(self, value_mode: str = RAW, key_mode: str = RAW) -> None:
-        assert value_mode in (RAW, TEXT) and key_mode in (RAW, TEXT)
+        assert value_mode in (RAW, TEXT, JSON) and key_mode in (RAW, TEXT, JSON)
         self._value_mode = value_mode
         self._key_mode = key_mode
 
     def convert(self, columns: RecordColumns, partition: int, schema: pa.Schema) -> Converted:
-        """Rows under `schema`, the table's as it is (`initial_schema` at first), ."""
+        """Rows under `schema`, the table's as it is (`initial_schema` at first), extended where they need it."""
         reasons: Reasons = {}
         arrays = kafka_arrays(columns, partition, reasons)
         key, schema = self._column(columns.keys, KEY, self._key_mode, schema, reasons)
         value, schema = self._column(columns.values, VALUE, self._value_mode, schema, reasons)
         arrays |= key | value
         fields = [field for field in schema if field.name in arrays]
-        rows = pa.table([arrays[field.name] for field in fields], schema=pa.schema(fields))
+        rows = pa.table([arrays[field.name] for field in fields], names=[field.name for field in fields])
         letters = dead_letters.table(columns, partition, reasons)
         if reasons:
             kept = np.ones(len(columns), bool)
@@ -82,7 +85,12 @@ class RowBuilder:
         what = "key" if name == KEY else "value"
         if mode == RAW:
             return {name: binary_array(column)}, schema
-        array, invalid = utf8_or_null(binary_array(column))
-        for index in invalid:
-            reasons.setdefault(index, f"the {what} is not UTF-8")
-        return {name: array}, schema
+        if mode == TEXT:
+            array, invalid = utf8_or_null(binary_array(column))
+            for index in invalid:
+                reasons.setdefault(index, f"the {what} is not UTF-8")
+            return {name: array}, schema
+        found = json_values.convert(column, schema, KEY if name == KEY else None)
+        for index, reason in found.reasons.items():
+            reasons.setdefault(index, f"{what}: {reason}")
+        return found.arrays, found.schema

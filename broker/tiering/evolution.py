@@ -1,0 +1,302 @@
+"""The columns of JSON documents, and how they grow. Pure.
+
+A `Shape` starts as the table's columns. `fit` takes one document: either the document fits, after new columns were
+added for it where needed, and comes back in the form the columns want, or it raises Misfit and has changed nothing.
+The rules:
+
+    new field                   a new column, of the type of its first value that is not null: boolean, long, double,
+                                string, struct, list. Integers are long, never int. Text stays text, dates too.
+    only null, [] or {} so far  no column yet, for there is no type; such values are null once there is one
+    1.0, 1e2 in a long column   the integer they are
+    1.5 in a long column        goes to the column `<name>__double` beside it, and the column itself is null there:
+                                Iceberg has no promotion from long to double. While the column is not in the table yet
+                                (same piece of records), it becomes double.
+    integer in a double column  the nearest double
+    int and float columns       that somebody else made are promoted to long and double
+    anything else               a Misfit: text where the column is long, an integer beyond 64 bits, …
+
+Names that readers would confuse are misfits too: empty, reserved (`kafka_…`), with control characters, longer than
+MAX_NAME_LENGTH, or equal to another but for case or for what Avro and Parquet make of them (`a-b`, `a_x2Db`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import pyarrow as pa
+from pyiceberg.schema import make_compatible_name
+
+MAX_COLUMNS: Final = 1000
+"""Columns and struct fields of one table: each costs bytes and time in every file and in every query's planning."""
+
+MAX_DEPTH: Final = 24
+"""Structs and lists in one another: readers walk types recursively, and nobody's query does."""
+
+MAX_NAME_LENGTH: Final = 255
+"""Characters of a field's name: PostgreSQL holds 63, Hive 128, Glue 255."""
+
+RESERVED_PREFIX: Final = "kafka_"
+DOUBLE_SUFFIX: Final = "__double"
+
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+
+UNKNOWN: Final = "unknown"
+FOREIGN: Final = "foreign"
+BOOLEAN: Final = "boolean"
+LONG: Final = "long"
+DOUBLE: Final = "double"
+STRING: Final = "string"
+LIST: Final = "list"
+STRUCT: Final = "struct"
+
+_ARROW: Final = {
+    UNKNOWN: pa.null(),
+    FOREIGN: pa.null(),
+    BOOLEAN: pa.bool_(),
+    LONG: pa.int64(),
+    DOUBLE: pa.float64(),
+    STRING: pa.string(),
+}
+_KINDS: Final = {bool: BOOLEAN, int: LONG, float: DOUBLE, str: STRING, list: LIST, dict: STRUCT}
+
+
+class Misfit(Exception):
+    """Why a document is no row; `str()` is the reason in the dead-letter table."""
+
+
+class _FractionInLong(Exception):
+    pass
+
+
+class Node:
+    """The type of a column, a struct's field or a list's element. `is_new`: not in the table yet."""
+
+    __slots__ = ("arrow", "element", "fields", "is_new", "kind")
+
+    def __init__(self, kind: str = UNKNOWN, is_new: bool = True) -> None:
+        self.kind = kind
+        self.is_new = is_new
+        self.fields: dict[str, Node] = {}
+        self.element: Node | None = None
+        self.arrow: pa.DataType | None = None
+
+    def parsed_as(self) -> pa.DataType:
+        """The type that Arrow's JSON reader is told: null where no value can stand."""
+        if self.kind == STRUCT:
+            return pa.struct([pa.field(name, field.parsed_as()) for name, field in self.fields.items()])
+        if self.kind == LIST:
+            assert self.element is not None
+            return pa.list_(self.element.parsed_as())
+        return _ARROW[self.kind]
+
+    def column_type(self) -> pa.DataType | None:
+        """The type in the table; None while it is not known."""
+        if self.kind == STRUCT:
+            fields = [(name, field.column_type()) for name, field in self.fields.items()]
+            known = [pa.field(name, kind) for name, kind in fields if kind is not None]
+            return pa.struct(known) if known else None
+        if self.kind == LIST:
+            assert self.element is not None
+            element = self.element.column_type()
+            return None if element is None else pa.list_(pa.field("element", element))
+        if self.kind == FOREIGN:
+            return self.arrow
+        return None if self.kind == UNKNOWN else _ARROW[self.kind]
+
+
+def _node_of(kind: pa.DataType) -> Node:
+    types = pa.types
+    if types.is_struct(kind):
+        node = Node(STRUCT, is_new=False)
+        node.fields = {field.name: _node_of(field.type) for field in kind}
+        return node
+    if types.is_list(kind) or types.is_large_list(kind):
+        node = Node(LIST, is_new=False)
+        node.element = _node_of(kind.value_type)
+        return node
+    if types.is_boolean(kind):
+        return Node(BOOLEAN, is_new=False)
+    if types.is_int32(kind) or types.is_int64(kind):
+        return Node(LONG, is_new=False)
+    if types.is_float32(kind) or types.is_float64(kind):
+        return Node(DOUBLE, is_new=False)
+    if types.is_string(kind) or types.is_large_string(kind):
+        return Node(STRING, is_new=False)
+    node = Node(FOREIGN, is_new=False)
+    node.arrow = kind
+    return node
+
+
+def same_column(before: pa.DataType, now: pa.DataType) -> bool:
+    """Whether a column did not change, whatever Arrow's width of offsets is."""
+    return bool(before == now or _exact(before) == now)
+
+
+def _exact(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_int32(kind) or pa.types.is_float32(kind):
+        return kind
+    return _node_of(kind).column_type()
+
+
+class Shape:
+    """The columns as they are and as documents made them; `root` is a struct of all columns."""
+
+    def __init__(self, fields: list[pa.Field], reserved_prefix: str | None = RESERVED_PREFIX) -> None:
+        self.root = _node_of(pa.struct(fields))
+        self._reserved_prefix = reserved_prefix
+        self._undo: list[Callable[[], object]] = []
+        self._columns = 0
+        self._paths: set[str] = set()
+        for path in _paths("", self.root):
+            self._claim(path)
+
+    def parse_schema(self) -> pa.Schema:
+        return pa.schema(list(self.root.parsed_as()))
+
+    def columns(self) -> list[pa.Field]:
+        """What the table has to have, in order."""
+        kind = self.root.column_type()
+        return [] if kind is None else list(kind)
+
+    def fit(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The document as the columns take it. Raises Misfit, and has changed nothing then."""
+        self._undo.clear()
+        try:
+            return self._struct(self.root, document, "", 0)
+        except Misfit:
+            for undo in reversed(self._undo):
+                undo()
+            raise
+
+    def _struct(self, node: Node, value: dict[str, Any], path: str, depth: int) -> dict[str, Any]:
+        fitted: dict[str, Any] = {}
+        for name, part in value.items():
+            child = node.fields.get(name) or self._add(node, name, path)
+            try:
+                fitted[name] = self._value(child, part, f"{path}{name}", depth)
+            except _FractionInLong:
+                beside = name + DOUBLE_SUFFIX
+                if beside in value:
+                    raise Misfit(f"{path}{name}: a fraction, and {beside} has a value of its own") from None
+                sibling = node.fields.get(beside) or self._add(node, beside, path)
+                fitted[name] = None
+                fitted[beside] = self._value(sibling, part, f"{path}{beside}", depth)
+        return fitted
+
+    def _value(self, node: Node, value: Any, path: str, depth: int) -> Any:
+        if value is None:
+            return None
+        kind = _KINDS[type(value)]
+        if depth > MAX_DEPTH:
+            raise Misfit(f"{_short(path)}: more than {MAX_DEPTH} objects and lists in one another")
+        if node.kind == UNKNOWN:
+            self._become(node, kind)
+        if kind in (LONG, DOUBLE) and node.kind in (LONG, DOUBLE):
+            return self._number(node, value, path)
+        if kind != node.kind:
+            there = f"of a type JSON has not, {node.arrow}" if node.kind == FOREIGN else node.kind
+            raise Misfit(f"{_short(path)}: {kind} where the column is {there}")
+        if kind == STRING:
+            _require_unicode(value, path)
+        elif kind == STRUCT:
+            return self._struct(node, value, f"{path}.", depth + 1)
+        elif kind == LIST:
+            assert node.element is not None
+            return [self._value(node.element, part, f"{path}.element", depth + 1) for part in value]
+        return value
+
+    def _number(self, node: Node, value: int | float, path: str) -> int | float:
+        if isinstance(value, float):
+            if value - value != 0:
+                raise Misfit(f"{_short(path)}: a number beyond what a double holds")
+            if node.kind == DOUBLE:
+                return value
+            if value.is_integer() and INT64_MIN <= value <= INT64_MAX - 1024:
+                return int(value)
+            if not node.is_new:
+                raise _FractionInLong
+            self._become(node, DOUBLE)
+            return value
+        if node.kind == LONG and not INT64_MIN <= value <= INT64_MAX:
+            raise Misfit(f"{_short(path)}: an integer beyond 64 bits")
+        if node.kind == DOUBLE:
+            try:
+                float(value)
+            except OverflowError:
+                raise Misfit(f"{_short(path)}: a number beyond what a double holds") from None
+        return value
+
+    def _become(self, node: Node, kind: str) -> None:
+        before, element = node.kind, node.element
+        node.kind = kind
+        if kind == LIST:
+            node.element = Node()
+
+        def undo() -> None:
+            node.kind, node.element = before, element
+
+        self._undo.append(undo)
+
+    def _add(self, node: Node, name: str, path: str) -> Node:
+        self._check_name(name, path)
+        full = f"{path}{name}"
+        claimed = self._claim(full)
+        if claimed is None:
+            raise Misfit(
+                f"{_short(full)}: the name differs from another column's only in case or in what files allow"
+            )
+        child = node.fields[name] = Node()
+
+        def undo() -> None:
+            del node.fields[name]
+            self._paths.difference_update(claimed)
+            self._columns -= 1
+
+        self._undo.append(undo)
+        if self._columns > MAX_COLUMNS:
+            raise Misfit(f"{_short(full)}: the table would have more than {MAX_COLUMNS} columns")
+        return child
+
+    def _claim(self, path: str) -> set[str] | None:
+        """The forms of a path that no other may have; None where another has one of them."""
+        in_files = ".".join(make_compatible_name(part) if part else part for part in path.split("."))
+        forms = {path.lower(), in_files.lower()}
+        if forms & self._paths:
+            return None
+        self._paths |= forms
+        self._columns += 1
+        return forms
+
+    def _check_name(self, name: str, path: str) -> None:
+        if not name:
+            raise Misfit(f"{_short(path)}: a field without a name")
+        _require_unicode(name, path)
+        if len(name) > MAX_NAME_LENGTH:
+            raise Misfit(f"{_short(path)}: a field's name of {len(name)} characters, above {MAX_NAME_LENGTH}")
+        if not name.isprintable():
+            raise Misfit(f"{_short(path)}: control characters in a field's name")
+        if not path and self._reserved_prefix is not None and name.lower().startswith(self._reserved_prefix):
+            raise Misfit(f"{_short(name)}: names that begin with {self._reserved_prefix} are the table's own")
+
+
+def _require_unicode(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Misfit(f"{_short(path)}: half of a surrogate pair") from None
+
+
+def _short(path: str) -> str:
+    """A path as a reason shows it: documents can make it long, or unencodable."""
+    text = path.rstrip(".").encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _paths(prefix: str, node: Node) -> Iterator[str]:
+    for name, field in node.fields.items():
+        yield f"{prefix}{name}"
+        yield from _paths(f"{prefix}{name}.", field)
+    if node.element is not None:
+        yield from _paths(f"{prefix}element.", node.element)

@@ -1,0 +1,261 @@
+"""JSON keys and values as typed columns.
+
+Arrow reads blocks of values, joined by newlines, under an explicit schema: it infers nothing, and refuses a block with
+anything that does not fit. Such a block is halved until the records in question are found; those are read by Python,
+which adds columns, brings the document into the columns' form or says why it is no row (`evolution`), and the block is
+read again. So one odd record costs its block, not the million around it.
+
+Why each line is one row: a value begins with `{` and ends with `}`, else Python looks at it. Inside an object or a list
+that the value leaves open, the next value's `{` is an error, for a comma is missing; inside a string the newline is.
+So every value gives at least one row, and the rows are as many as the values.
+
+JSON is RFC 8259's, in UTF-8: no NaN, no Infinity. Of equal names in an object the last counts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pa_json
+
+from broker.tiering.evolution import DOUBLE_SUFFIX, RESERVED_PREFIX, Misfit, Shape, same_column
+from broker.tiering.kafka_columns import binary_array, utf8_or_null
+from protocol.columns import BytesColumn
+
+BLOCK_RECORDS: Final = 8192
+"""Records that Arrow reads at once, and that are read again because of one among them."""
+
+LEAF_RECORDS: Final = 32
+"""Records that are not halved any more: Python reads them in a third of a millisecond."""
+
+HOPELESS_RECORDS: Final = BLOCK_RECORDS // 8
+"""Records of a block that Python reads before halving is given up for the rest of it."""
+
+_PLACEHOLDER: Final = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class JsonColumns:
+    """`arrays` by column; `reasons` of records that are no rows, by place (their row is all null)."""
+
+    arrays: dict[str, pa.Array]
+    schema: pa.Schema
+    reasons: dict[int, str]
+
+
+def convert(column: BytesColumn, schema: pa.Schema, wrapped_as: str | None = None) -> JsonColumns:
+    """Objects as one column per field, under those of `schema` that are not `kafka_*`, and more where needed.
+
+    With `wrapped_as` any JSON goes to the one column of that name. Null is a row of nulls.
+    """
+    if wrapped_as is None:
+        known = [field for field in schema if not field.name.startswith(RESERVED_PREFIX)]
+        shape = Shape(known)
+    else:
+        known = [field for field in schema if field.name in (wrapped_as, wrapped_as + DOUBLE_SUFFIX)]
+        shape = Shape(known, reserved_prefix=None)
+    conversion = _Conversion(shape, wrapped_as)
+    tables = conversion.run(column)
+    found = shape.columns()
+    arrays = {
+        field.name: pa.chunked_array(
+            [_conform(_column(table, field.name), field.type) for table in tables], field.type
+        ).combine_chunks()
+        for field in found
+    }
+    return JsonColumns(arrays, _extended(schema, found), conversion.reasons)
+
+
+def _extended(schema: pa.Schema, found: list[pa.Field]) -> pa.Schema:
+    grown = {field.name: field for field in found}
+    fields = []
+    for field in schema:
+        now = grown.pop(field.name, field)
+        fields.append(field if same_column(field.type, now.type) else now)
+    return pa.schema([*fields, *grown.values()])
+
+
+class _Conversion:
+    def __init__(self, shape: Shape, wrapped_as: str | None) -> None:
+        self._shape = shape
+        self._wrapped_as = wrapped_as
+        self._head = f'{{"{wrapped_as}":'
+        self._schema = shape.parse_schema()
+        self.reasons: dict[int, str] = {}
+
+    def run(self, column: BytesColumn) -> list[pa.Table]:
+        texts, invalid = utf8_or_null(binary_array(column))
+        for place in invalid:
+            self.reasons[place] = "not UTF-8"
+        if self._wrapped_as is not None:
+            texts = pc.binary_join_element_wise(self._head, texts, "}", "")
+        texts = texts.fill_null(_PLACEHOLDER) if texts.null_count else texts
+        texts = self._replace(texts, 0, self._look_at(texts))
+        return [
+            self._block(texts.slice(first, BLOCK_RECORDS), first)
+            for first in range(0, len(texts), BLOCK_RECORDS)
+        ]
+
+    def _look_at(self, texts: pa.Array) -> dict[int, str]:
+        """What stands for the values that do not begin and end as objects do."""
+        suspects = _not_braced(texts)
+        if not len(suspects):
+            return {}
+        trimmed = pc.ascii_trim_whitespace(texts.take(pa.array(suspects)))
+        still = set(_not_braced(trimmed).tolist())
+        return {
+            place: self._examine(text, place) if index in still else text
+            for index, (place, text) in enumerate(zip(suspects.tolist(), trimmed.to_pylist(), strict=True))
+        }
+
+    def _block(self, texts: pa.Array, first: int) -> pa.Table:
+        table = self._read(texts)
+        if table is not None:
+            return table
+        found: dict[int, str] = {}
+        self._search(texts, first, found)
+        texts = self._replace(texts, first, found)
+        table = self._read(texts)
+        return table if table is not None else self._read_singly(texts, first)
+
+    def _search(self, texts: pa.Array, first: int, found: dict[int, str]) -> None:
+        """Halves a block that is not read; what Python makes of the records in question goes to `found`."""
+        if len(texts) <= LEAF_RECORDS or len(found) >= HOPELESS_RECORDS:
+            for place, text in enumerate(texts.to_pylist(), first):
+                found[place] = self._examine(text, place)
+            return
+        middle = len(texts) // 2
+        for start, half in ((first, texts.slice(0, middle)), (first + middle, texts.slice(middle))):
+            if self._read(half) is None:
+                self._search(half, start, found)
+
+    def _read_singly(self, texts: pa.Array, first: int) -> pa.Table:
+        """What Arrow still refuses after all: each for itself, so that nothing can stop a topic."""
+        found: dict[int, str] = {}
+        for place, text in enumerate(texts.to_pylist(), first):
+            found[place] = self._examine(text, place)
+        for place, text in found.items():
+            if self._read(pa.array([text])) is None:
+                self.reasons[place] = "not readable as JSON"
+                found[place] = _PLACEHOLDER
+        table = self._read(self._replace(texts, first, found))
+        assert table is not None
+        return table
+
+    def _read(self, texts: pa.Array) -> pa.Table | None:
+        """One row per text, or None where anything does not fit."""
+        lines = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
+        joined = pc.binary_join(lines, "\n")[0].as_buffer()
+        try:
+            table = pa_json.read_json(
+                pa.BufferReader(joined),
+                # One chunk, so that newlines between tokens do not matter.
+                read_options=pa_json.ReadOptions(use_threads=False, block_size=len(joined) + 1),
+                parse_options=pa_json.ParseOptions(
+                    explicit_schema=self._schema, unexpected_field_behavior="error"
+                ),
+            )
+        except pa.ArrowException:
+            return None
+        if len(table) != len(texts) or not all(map(_is_finite, table.columns)):
+            return None
+        return table
+
+    def _examine(self, text: str, place: int) -> str:
+        """The text with the document in the columns' form; a placeholder where it is no row."""
+        try:
+            document = self._document(text)
+            fitted = self._shape.fit(document)
+        except Misfit as misfit:
+            self.reasons[place] = str(misfit)
+        except RecursionError:
+            self.reasons[place] = "too many objects and lists in one another"
+        except ValueError as error:
+            self.reasons[place] = f"invalid JSON: {error}"
+        else:
+            self._schema = self._shape.parse_schema()
+            return json.dumps(fitted, ensure_ascii=False)
+        return _PLACEHOLDER
+
+    def _document(self, text: str) -> dict[str, Any]:
+        if self._wrapped_as is not None and text != _PLACEHOLDER:
+            inner = text[len(self._head) : -1]
+            return {self._wrapped_as: json.loads(inner, parse_constant=_refuse_constant)}
+        document = json.loads(text, parse_constant=_refuse_constant)
+        if not isinstance(document, dict):
+            raise Misfit("not a JSON object")
+        return document
+
+    @staticmethod
+    def _replace(texts: pa.Array, first: int, found: dict[int, str]) -> pa.Array:
+        if not found:
+            return texts
+        places = sorted(found)
+        mask = np.zeros(len(texts), bool)
+        mask[np.array(places) - first] = True
+        return pc.replace_with_mask(texts, pa.array(mask), pa.array([found[place] for place in places]))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _not_braced(texts: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The places of texts that do not begin with { and end with }."""
+    if not len(texts):
+        return np.empty(0, np.int64)
+    _, offsets_buffer, data_buffer = texts.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    if data_buffer is None or not len(data_buffer):
+        return np.arange(len(texts))
+    data = np.frombuffer(data_buffer, np.uint8)
+    begins = data.take(offsets[:-1], mode="clip") == ord("{")
+    ends = data.take(offsets[1:] - 1, mode="clip") == ord("}")
+    return np.flatnonzero(~(begins & ends & (np.diff(offsets) >= 2)))
+
+
+def _is_finite(column: pa.ChunkedArray) -> bool:
+    """Arrow reads NaN and Infinity, which are not JSON."""
+    kind = column.type
+    if pa.types.is_float64(kind):
+        return pc.all(pc.is_finite(column), min_count=0).as_py() is not False
+    if pa.types.is_list(kind):
+        return _is_finite(pc.list_flatten(column))
+    if pa.types.is_struct(kind):
+        return all(_is_finite(part) for part in column.flatten())
+    return True
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    if name not in table.column_names:
+        return pa.nulls(len(table))
+    column: Any = table[name].combine_chunks()
+    return column
+
+
+def _conform(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """An array read under an earlier state of the schema, or with fields whose type is not known, as `kind`."""
+    if array.type == kind:
+        return array
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), kind)
+    if pa.types.is_struct(kind):
+        names = [field.name for field in array.type]
+        parts = [
+            _conform(array.field(field.name), field.type)
+            if field.name in names
+            else pa.nulls(len(array), field.type)
+            for field in kind
+        ]
+        mask = array.is_null() if array.null_count else None
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=mask)
+    if pa.types.is_list(kind):
+        elements = _conform(array.values, kind.value_type)
+        mask = array.is_null() if array.null_count else None
+        return pa.ListArray.from_arrays(array.offsets, elements, type=kind, mask=mask)
+    return array.cast(kind)

@@ -1,0 +1,127 @@
+"""Documents that fit, documents that make columns, documents that are no rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from broker.tiering import evolution
+from broker.tiering.evolution import Misfit, Shape
+
+
+def shape_of(*documents: dict[str, Any], known: list[pa.Field] | None = None) -> Shape:
+    shape = Shape(known or [])
+    for document in documents:
+        shape.fit(document)
+    return shape
+
+
+def types_of(shape: Shape) -> dict[str, str]:
+    return {field.name: str(field.type) for field in shape.columns()}
+
+
+def test_types_of_first_values() -> None:
+    document = {"b": True, "i": 1, "d": 0.5, "s": "x", "l": [1], "o": {"x": {"y": 1}}, "lo": [{"z": "a"}]}
+    assert types_of(shape_of(document)) == {
+        "b": "bool",
+        "i": "int64",
+        "d": "double",
+        "s": "string",
+        "l": "list<element: int64>",
+        "o": "struct<x: struct<y: int64>>",
+        "lo": "list<element: struct<z: string>>",
+    }
+
+
+@pytest.mark.parametrize("empty", [None, [], {}, [None], [[]], {"x": None}, {"x": [{}]}])
+def test_no_column_until_a_type_is_known(empty: object) -> None:
+    assert types_of(shape_of({"a": empty})) == {}
+
+
+def test_columns_come_as_their_values_do() -> None:
+    shape = shape_of({"a": None}, {"a": []}, {"a": [{}]}, {"a": [{"x": None}, {"x": 1}]})
+    assert types_of(shape) == {"a": "list<element: struct<x: int64>>"}
+
+
+def test_a_long_that_is_not_in_the_table_yet_becomes_double() -> None:
+    assert types_of(shape_of({"a": 1}, {"a": 1.5})) == {"a": "double"}
+
+
+def test_a_fraction_goes_beside_a_long_column() -> None:
+    shape = Shape([pa.field("a", pa.int64())])
+    assert shape.fit({"a": 2.0}) == {"a": 2}
+    assert shape.fit({"a": 1.5}) == {"a": None, "a__double": 1.5}
+    assert types_of(shape) == {"a": "int64", "a__double": "double"}
+
+
+def test_a_list_with_a_fraction_goes_beside_whole() -> None:
+    shape = Shape([pa.field("o", pa.struct([pa.field("l", pa.list_(pa.int64()))]))])
+    assert shape.fit({"o": {"l": [1, 1.5]}}) == {"o": {"l": None, "l__double": [1, 1.5]}}
+    assert types_of(shape) == {"o": "struct<l: list<element: int64>, l__double: list<element: double>>"}
+
+
+def test_narrow_columns_of_others_are_promoted() -> None:
+    shape = Shape([pa.field("i", pa.int32()), pa.field("f", pa.float32())])
+    assert types_of(shape) == {"i": "int64", "f": "double"}
+
+
+@pytest.mark.parametrize(
+    ("known", "document", "reason"),
+    [
+        (pa.int64(), {"a": "x"}, "a: string where the column is long"),
+        (pa.string(), {"a": 1}, "a: long where the column is string"),
+        (pa.bool_(), {"a": 1}, "a: long where the column is boolean"),
+        (pa.int64(), {"a": True}, "a: boolean where the column is long"),
+        (pa.int64(), {"a": 2**63}, "a: an integer beyond 64 bits"),
+        (pa.int64(), {"a": 1e19, "a__double": 1}, "a: a fraction, and a__double has a value of its own"),
+        (pa.float64(), {"a": 10**400}, "a: a number beyond what a double holds"),
+        (pa.float64(), {"a": float("inf")}, "a: a number beyond what a double holds"),
+        (
+            pa.date32(),
+            {"a": "2026-01-01"},
+            "a: string where the column is of a type JSON has not, date32[day]",
+        ),
+        (pa.list_(pa.int64()), {"a": [["x"]]}, "a.element: list where the column is long"),
+        (pa.struct([("x", pa.int64())]), {"a": {"x": []}}, "a.x: list where the column is long"),
+        (
+            pa.int64(),
+            {"A": 1},
+            "A: the name differs from another column's only in case or in what files allow",
+        ),
+        (pa.int64(), {"": 1}, ": a field without a name"),
+        (pa.int64(), {"kafka_offset": 1}, "kafka_offset: names that begin with kafka_ are the table's own"),
+        (pa.int64(), {"x\n": 1}, ": control characters in a field's name"),
+        (pa.int64(), {"x" * 256: 1}, ": a field's name of 256 characters, above 255"),
+        (pa.int64(), {"s": "\ud800"}, "s: half of a surrogate pair"),
+    ],
+)
+def test_misfits_change_nothing(known: pa.DataType, document: dict[str, Any], reason: str) -> None:
+    shape = Shape([pa.field("a", known)])
+    before = shape.columns()
+    with pytest.raises(Misfit) as misfit:
+        shape.fit({"new": 1, **document})
+    assert str(misfit.value) == reason
+    assert shape.columns() == before
+    shape.fit({"new": "the name is free again"})
+
+
+def test_names_that_files_cannot_tell_apart() -> None:
+    shape = shape_of({"a-b": 1})
+    with pytest.raises(Misfit):
+        shape.fit({"a_x2Db": 1})
+    shape = shape_of({"a": {"b": 1}})
+    with pytest.raises(Misfit):
+        shape.fit({"a.b": 1})
+
+
+def test_limits() -> None:
+    shape = shape_of({f"c{at}": 1 for at in range(evolution.MAX_COLUMNS)})
+    with pytest.raises(Misfit, match="more than 1000 columns"):
+        shape.fit({"one_more": 1})
+    deep: Any = 1
+    for _ in range(evolution.MAX_DEPTH + 2):
+        deep = [deep]
+    with pytest.raises(Misfit, match="in one another"):
+        shape_of({"a": deep})
