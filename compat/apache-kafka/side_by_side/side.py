@@ -14,7 +14,16 @@ from side_by_side.values import to_request
 from side_by_side.wire import Closed, Connection
 
 READY_LIMIT_S = 20.0
-PRODUCE, LIST_OFFSETS, METADATA, CREATE_TOPICS = 0, 2, 3, 19
+PRODUCE, LIST_OFFSETS, METADATA, FIND_COORDINATOR, HEARTBEAT, CREATE_TOPICS, INIT_PRODUCER_ID = (
+    0,
+    2,
+    3,
+    10,
+    12,
+    19,
+    22,
+)
+NOT_YET = (14, 15, 16)  # the coordinator loads, is not there, is elsewhere
 OWN = "~"  # stands for the shape's label in what is compared: one difference reads the same in all versions
 
 
@@ -167,6 +176,31 @@ class Side:
             answers.append(answer["responses"][0]["partition_responses"][0])
         return answers
 
+    def producer(self) -> dict[str, int]:
+        """A new idempotent producer's id and epoch."""
+        answer = self.until_quietly(
+            INIT_PRODUCER_ID, 4, _succeeded, transactional_id=None, transaction_timeout=60_000
+        )
+        return {name: answer[name] for name in ("producer_id", "producer_epoch")}
+
+    def await_coordinator(self, key: str, kind: int = 0) -> None:
+        """Wait until a group or transactional id has its coordinator, and this has loaded."""
+        self.until_quietly(FIND_COORDINATOR, 3, _succeeded, key=key, key_type=kind)
+        if kind == 0:
+            self.until_quietly(
+                HEARTBEAT, 4, lambda answer: answer["error_code"] not in NOT_YET, group_id=key, member_id="x"
+            )
+
+    def until_quietly(self, api: int, version: int, good: Callable[[Any], bool], /, **fields: Any) -> Any:
+        """Ask again and again until the answer is good."""
+        deadline = time.monotonic() + READY_LIMIT_S
+        while True:
+            answer = self.quietly(api, version, **fields)
+            if good(answer):
+                return answer
+            assert time.monotonic() < deadline, f"{self.name}: {answer}"
+            time.sleep(0.02)
+
     def until(self, api: int, version: int, good: Callable[[Any], bool], /, **fields: Any) -> Any:
         """Ask again and again until the answer is good; the last one is compared."""
         deadline = time.monotonic() + READY_LIMIT_S
@@ -177,6 +211,10 @@ class Side:
                 self.note(title, _with_batches(answer))
                 return answer
             time.sleep(0.02)
+
+
+def _succeeded(answer: Any) -> bool:
+    return not answer["error_code"]
 
 
 def _with_batches(answer: Any) -> Any:

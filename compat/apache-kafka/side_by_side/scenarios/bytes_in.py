@@ -93,14 +93,25 @@ def bad_batches(side: Side) -> None:
         batch(record_count=3),
         batch(record_count=0, payload=b"", last_offset_delta=0),
         batch(record_count=-1),
-        batch(payload=b"\xff" * 20),
         batch(attributes=batches.CONTROL),
-        batch(attributes=5),
-        batch(attributes=batches.GZIP),
-        batch(attributes=batches.LOG_APPEND_TIME),
         batch(base_sequence=3),
     ):
         produce(side, topic, bad)
+
+
+@scenario("produce")
+def unreadable_records(side: Side) -> None:
+    for suffix, bad in (
+        ("-rubbish", batch(payload=b"\xff" * 20)),
+        ("-codec", batch(attributes=5)),
+        ("-not-gzip", batch(attributes=batches.GZIP)),
+    ):
+        produce(side, side.topic(suffix), bad)
+
+
+@scenario("produce")
+def append_time_claimed(side: Side) -> None:
+    produce(side, side.topic(), batch(attributes=batches.LOG_APPEND_TIME))
 
 
 @scenario("produce")
@@ -151,8 +162,7 @@ def too_few_replicas(side: Side) -> None:
 @scenario("produce", smoke=True)
 def idempotent(side: Side) -> None:
     topic = side.topic()
-    producer = side.quietly(22, 4, transactional_id=None, transaction_timeout=60_000)
-    who = {"producer_id": producer["producer_id"], "producer_epoch": producer["producer_epoch"]}
+    who = side.producer()
     for sequence in (0, 1, 0, 1, 5, 2):
         produce(side, topic, batch(base_sequence=sequence, **who))
     produce(side, topic, batch(base_sequence=3, producer_id=who["producer_id"], producer_epoch=1))
@@ -170,8 +180,6 @@ def unknown_producer(side: Side) -> None:
 
 @scenario("produce")
 def to_an_internal_topic(side: Side) -> None:
-    side.quietly(10, 3, key="wake-the-offsets-topic", key_type=0)
-    side.await_topic("__consumer_offsets", 4)
     produce(side, "__consumer_offsets", batch())
 
 
