@@ -154,9 +154,10 @@ class Walker:
     def _continues(self, finding: Finding) -> bool:
         if self.next_base is None:
             return False
-        if self.config.compact_is_enabled and finding is not Finding.BATCH:
-            # Compaction may have taken the last batches of a segment; it only touches what is synced.
-            return self.next_offset <= self.next_base <= self.recovery_point
+        # Kafka's compaction may take the last batches of a segment; it only touches what is synced.
+        may_lack_its_end = self.config.compact_is_enabled and finding is not Finding.BATCH
+        if may_lack_its_end and self.next_offset <= self.next_base <= self.recovery_point:
+            return True
         return self.next_base == self.next_offset
 
     def _look(self) -> tuple[Finding, RecordBatch | None]:

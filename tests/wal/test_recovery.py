@@ -288,3 +288,16 @@ def test_records_below_the_log_start_stay_deleted(open_log: OpenLog, flusher: Fl
     assert log.enforce_retention(NOW_MS) > 0
     assert log.bases[0] == 8 and values(log) == list(range(9, 20))
     assert {path.rpartition(".")[2] for _, path in log.pending_deletions} == {"deleted"}
+
+
+def test_a_compacted_log_is_walked_past_its_first_segment(
+    open_log: Callable[..., Log], flusher: Flusher
+) -> None:
+    """Nothing was compacted yet and no recovery point saved: segments that end where the next begins go on."""
+    log = open_log(segment_bytes=500, compact_is_enabled=True)
+    for number in range(30):
+        append(log, b"%d" % number * 10)
+    flusher.run_round()
+    assert len(log.segments) > 3
+    recovered = open_log(is_clean=False, recovery_point=0, segment_bytes=500, compact_is_enabled=True)
+    assert recovered.log_end_offset == 30 and not recovered.damage
