@@ -150,6 +150,17 @@ def record_layout(block: Buffer, record_count: int) -> RecordLayout:
         raise CorruptBatch(f"the {len(block)} bytes are not {record_count} records") from None
 
 
+def span_layout(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> RecordLayout:
+    """The layout of the records of several batches in one buffer; a span is (start, end, record_count) of one.
+
+    Raises CorruptBatch, as `record_layout` does.
+    """
+    try:
+        return _layout(np.frombuffer(data, np.uint8), _walk(data, spans))
+    except _Damaged:
+        raise CorruptBatch(f"the records of {len(spans)} batches are not what their headers say") from None
+
+
 def decode(data: Buffer, max_decompressed_bytes: int) -> Iterator[RecordColumns]:
     """The records of the whole batches in `data`, in order, at most PIECE_RECORDS at a time.
 

@@ -18,6 +18,7 @@ from wal.errors import CorruptCheckpoint, DiskFull
 from wal.flusher import Flusher
 from wal.layout import (
     CLEAN_SHUTDOWN,
+    CLEANER_CHECKPOINT,
     DELETED_DIRECTORY_SUFFIX,
     LOCK,
     LOG_START_CHECKPOINT,
@@ -59,6 +60,7 @@ class DataFolder:
         # A crash may have come between the deletion of a folder and of its offsets: they are nobody's now.
         self._recovery_points = self._of_those_on_disk(self._read_recovery_points())
         self._log_starts = self._of_those_on_disk(read_offsets(storage, root, LOG_START_CHECKPOINT))
+        self._compacted = self._of_those_on_disk(self._read_compacted())
 
     # --- identity ---------------------------------------------------------------------------------------------
 
@@ -126,6 +128,7 @@ class DataFolder:
             now_ms=now_ms,
             save_log_start=lambda offset: self._save_log_start(key, offset),
         )
+        opened.save_recovery_point = lambda offset: self._save_recovery_point(key, offset)
         self._open[key] = opened
         for damage in opened.damage:
             log.error("%s", damage)
@@ -140,7 +143,7 @@ class DataFolder:
         if opened is not None:
             opened.abandon()
         self._on_disk.discard(key)
-        if key in self._recovery_points or key in self._log_starts:
+        if key in self._recovery_points or key in self._log_starts or key in self._compacted:
             self._forget_offsets(key.topic)
         directory = partition_directory(self.root, *key)
         if not self._storage.exists(directory):
@@ -156,6 +159,7 @@ class DataFolder:
         for offsets, write in (
             (self._recovery_points, self._write_recovery_points),
             (self._log_starts, self._write_log_starts),
+            (self._compacted, self._write_compacted),
         ):
             known = [key for key in offsets if key.topic == topic]
             for key in known:
@@ -175,12 +179,38 @@ class DataFolder:
             if name.endswith(DELETED_DIRECTORY_SUFFIX):
                 self.remove(f"{self.root}/{name}")
 
+    def _save_recovery_point(self, key: TopicPartition, offset: int) -> None:
+        if self._recovery_points.get(key, 0) < offset:
+            self.checkpoint()
+            assert self._recovery_points[key] >= offset
+
     def _save_log_start(self, key: TopicPartition, offset: int) -> None:
         self._log_starts[key] = offset
         self._write_log_starts()
 
     def _write_log_starts(self) -> None:
         replace_file(self._storage, self.root, LOG_START_CHECKPOINT, format_offsets(self._log_starts))
+
+    # --- compaction -------------------------------------------------------------------------------------------
+
+    def compacted_up_to(self, key: TopicPartition) -> int | None:
+        """The first offset that no round of compaction has seen; None if there was none yet."""
+        return self._compacted.get(key)
+
+    def save_compacted_up_to(self, key: TopicPartition, offset: int) -> None:
+        """Save how far a round came. Raises DiskFull, StorageFailed."""
+        self._compacted[key] = offset
+        self._write_compacted()
+
+    def _write_compacted(self) -> None:
+        replace_file(self._storage, self.root, CLEANER_CHECKPOINT, format_offsets(self._compacted))
+
+    def _read_compacted(self) -> dict[TopicPartition, int]:
+        try:
+            return read_offsets(self._storage, self.root, CLEANER_CHECKPOINT)
+        except CorruptCheckpoint as error:
+            log.warning("%s: every compacted partition will be compacted from its start", error)
+            return {}
 
     # --- checkpoints ------------------------------------------------------------------------------------------
 

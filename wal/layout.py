@@ -4,6 +4,7 @@
   meta.properties                    cluster id, node id, id of the folder
   recovery-point-offset-checkpoint   up to where each partition is known to be synced
   log-start-offset-checkpoint        where a partition starts, if DeleteRecords or retention moved it
+  cleaner-offset-checkpoint          up to where each compacted partition has been compacted
   .kafka_cleanshutdown               there only between a clean stop and the next start
   .lock                              held while a broker runs
   <topic>-<partition>/
@@ -13,6 +14,8 @@
     ….index .timeindex .txnindex     what finds them
     ….snapshot                       producer state at that offset
     ….deleted                        given up, to be unlinked
+    ….cleaned                        being written by compaction; worthless after a crash
+    ….swap                           compaction's result, replacing its originals; a start finishes it
   <topic>-<partition>.<hex>-delete/  a deleted partition, to be removed
 """
 
@@ -33,14 +36,18 @@ TXN_INDEX_SUFFIX: Final = ".txnindex"
 SNAPSHOT_SUFFIX: Final = ".snapshot"
 DELETED_SUFFIX: Final = ".deleted"
 DELETED_DIRECTORY_SUFFIX: Final = "-delete"
-# Left behind by a crash in the middle of a replacement (ours), or of Kafka's log cleaner.
-LEFTOVER_SUFFIXES: Final = (".tmp", ".cleaned")
+CLEANED_SUFFIX: Final = ".cleaned"
+SWAP_SUFFIX: Final = ".swap"
+# Left behind by a crash in the middle of a replacement, or of compaction's writing.
+LEFTOVER_SUFFIXES: Final = (".tmp", CLEANED_SUFFIX)
+SEGMENT_SUFFIXES: Final = (LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX)
 
 META_PROPERTIES: Final = "meta.properties"
 PARTITION_METADATA: Final = "partition.metadata"
 LEADER_EPOCH_CHECKPOINT: Final = "leader-epoch-checkpoint"
 RECOVERY_POINT_CHECKPOINT: Final = "recovery-point-offset-checkpoint"
 LOG_START_CHECKPOINT: Final = "log-start-offset-checkpoint"
+CLEANER_CHECKPOINT: Final = "cleaner-offset-checkpoint"
 CLEAN_SHUTDOWN: Final = ".kafka_cleanshutdown"
 LOCK: Final = ".lock"
 

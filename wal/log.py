@@ -13,7 +13,7 @@ when a round of syncs has ended. A folder that is not there is an empty log: it 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -132,6 +132,8 @@ class Log:
         self.topic_id = topic_id
         self.on_durable: Callable[[int], None] | None = None
         self.save_log_start = save_log_start
+        self.save_recovery_point: Callable[[int], None] | None = None
+        """Makes it durable that everything below an offset is synced. Raises DiskFull, StorageFailed."""
         self.offline: StorageFailed | None = None
         self._take_over(
             recovery.open_log(storage, directory, config, log_start_offset, recovery_point, is_clean, now_ms)
@@ -146,6 +148,7 @@ class Log:
         self.log_start_offset = opened.log_start_offset
         self.log_end_offset = opened.log_end_offset
         self.durable_offset = opened.log_end_offset
+        self.producers.advance_high_watermark(self.durable_offset)  # markers that were replayed are durable
         self.leader_epoch = max(0, opened.epochs.latest_epoch)
         self.pending_deletions: list[tuple[int, str]] = opened.pending_deletions  # (due ms, path)
         for segment in self.segments:
@@ -450,6 +453,31 @@ class Log:
             if is_complete:
                 break
         return found
+
+    # --- compaction ---
+
+    def sealed_index(self, bases: Sequence[int]) -> int | None:
+        """Where the neighbours with these base offsets stand among the segments, if all are there and sealed."""
+        index = bisect_right(self.bases, bases[0]) - 1
+        end = index + len(bases)
+        if index < 0 or self.bases[index:end] != list(bases) or end >= len(self.bases):
+            return None
+        return index
+
+    def replace_segments(self, index: int, count: int, segment: Segment) -> list[Segment]:
+        """Have `segment` stand for `count` sealed ones from `index` on, whose files are the caller's."""
+        originals = self.segments[index : index + count]
+        assert originals[0].base_offset == segment.base_offset and self._active not in originals
+        if self._durable_segment in originals:
+            self._durable_segment = None
+        self.segments[index : index + count] = [segment]
+        self.bases[index : index + count] = [segment.base_offset]
+        segment.log = self
+        self._continuations.clear()  # positions in files that are gone
+        for original in originals:
+            original.log = None
+            original.close()
+        return originals
 
     # --- about ---
 

@@ -5,7 +5,7 @@ few kilobytes), its indexes are loaded, and the producers' state comes from the 
 
 After a crash, in numbered passes:
 
-    1  sweep        leftovers of replacements that did not finish are removed
+    1  sweep        leftovers of replacements that did not finish are removed, swaps of compaction finished
     2  list         the segments that are there; those below the log start offset wait for retention, because
                     what the first one behind them relies on may have to be replayed from them
     3  producers    the newest sound snapshot at or below the first segment to be walked is loaded, and
@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wal.checkpoint import TEMPORARY_SUFFIX, replace_file
+from wal.compaction_swap import finish_swaps
 from wal.errors import Damage, DiskFull
 from wal.layout import (
     DELETED_SUFFIX,
@@ -94,6 +95,8 @@ def open_log(
     """
     opened = Opened(log_start_offset)
     names = storage.list(directory)
+    if finish_swaps(storage, directory, names):
+        names = storage.list(directory)
     bases = _sweep_and_list(storage, directory, names, opened, now_ms)
     # After a crash of the process what is there may still not be durable, the folder's own name included.
     opened.directory_is_complete = is_clean and PARTITION_METADATA in names

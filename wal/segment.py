@@ -58,6 +58,7 @@ class Segment:
         "log",
         "max_timestamp",
         "max_timestamp_offset",
+        "name_suffix",
         "next_offset",
         "offset_index",
         "size",
@@ -68,10 +69,12 @@ class Segment:
         "written",
     )
 
-    def __init__(self, storage: Storage, directory: str, base_offset: int) -> None:
+    def __init__(self, storage: Storage, directory: str, base_offset: int, name_suffix: str = "") -> None:
+        """`name_suffix` follows every name while compaction prepares the segment."""
         self.storage = storage
         self.directory = directory
         self.base_offset = base_offset
+        self.name_suffix = name_suffix
         self.log: Log | None = None
         self.file = storage.open(self.path(LOG_SUFFIX))
         self.offset_index = OffsetIndex(storage, self.path(OFFSET_INDEX_SUFFIX), base_offset)
@@ -97,9 +100,11 @@ class Segment:
         return f"Segment({self.directory}, {self.base_offset}..{self.next_offset}, {self.size} bytes)"
 
     @classmethod
-    def create(cls, storage: Storage, directory: str, base_offset: int, now_ms: int) -> Segment:
+    def create(
+        cls, storage: Storage, directory: str, base_offset: int, now_ms: int, name_suffix: str = ""
+    ) -> Segment:
         """A new, empty, active segment; its name is not durable yet. Raises DiskFull."""
-        segment = cls(storage, directory, base_offset)
+        segment = cls(storage, directory, base_offset, name_suffix)
         segment.file = storage.open(segment.path(LOG_SUFFIX), create=True)
         if segment.file.size():
             segment.file.truncate(0)  # a leftover of a roll that failed half way
@@ -109,7 +114,7 @@ class Segment:
         return segment
 
     def path(self, suffix: str) -> str:
-        return segment_path(self.directory, self.base_offset, suffix)
+        return segment_path(self.directory, self.base_offset, suffix) + self.name_suffix
 
     # --- writing ---
 

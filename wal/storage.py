@@ -62,6 +62,9 @@ class File(Protocol):
     def modified_ms(self) -> int:
         """When the file was last written, ms since the epoch."""
 
+    def set_modified_ms(self, modified_ms: int) -> None:
+        """Say that the file was last written then."""
+
     def truncate(self, size: int) -> None: ...
 
     def allocate(self, size: int) -> None:
@@ -231,6 +234,13 @@ class DiskFile:
             return os.fstat(self.open_file().fd).st_mtime_ns // 1_000_000
         except OSError as error:
             _refuse(error, "stat", self.path)
+
+    def set_modified_ms(self, modified_ms: int) -> None:
+        nanoseconds = modified_ms * 1_000_000
+        try:
+            os.utime(self.open_file().fd, ns=(nanoseconds, nanoseconds))
+        except OSError as error:
+            _refuse(error, "set the time of", self.path)
 
     def truncate(self, size: int) -> None:
         descriptor = self.open_file()

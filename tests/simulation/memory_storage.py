@@ -188,6 +188,9 @@ class MemoryFile:
     def modified_ms(self) -> int:
         return self._inode().modified_ms
 
+    def set_modified_ms(self, modified_ms: int) -> None:
+        self._inode().modified_ms = modified_ms
+
     def truncate(self, size: int) -> None:
         inode = self._inode()
         self._storage.step("truncate", self.path)
