@@ -198,6 +198,11 @@ class MarkedTable:
 
         self._land(build, snapshot_id, mark)
 
+    def settle(self) -> None:
+        """After a change to `iceberg` that left marks, columns and partitions as they were."""
+        if not self._staged:
+            self._unstage()
+
     def rewind(self, offsets: Offsets) -> None:
         """Deletes the rows from these offsets on and sets the marks back, in one commit. Raises as `commit`.
 

@@ -33,6 +33,8 @@ from pyiceberg.table.update import (
     TableUpdate,
 )
 
+from broker.tiering.marks import ancestors
+
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
     from pyiceberg.manifest import DataFile
@@ -56,7 +58,7 @@ _TOTALS: Final = (
 
 
 class FilesGone(Exception):
-    """Files that a snapshot is to replace are not in the table any more."""
+    """What a snapshot is to replace is not there any more, or was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Change:
     operation: Operation
     added: Sequence[DataFile] = ()
     removed: frozenset[str] = frozenset()
+    planned_on: int | None = None
+    """The snapshot that `removed` was read from: since then there may have been appends, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ def draft(
     `metadata` is the table's as the commit will find it, new schemas and specs included.
     """
     parent = metadata.snapshot_by_name(MAIN_BRANCH)
+    if change.planned_on is not None:
+        _check_only_appends(metadata, change.planned_on)
     writer = _Manifests(metadata, place, snapshot_id)
     existing = parent.manifests(place.io) if parent is not None else []
     kept, removed = writer.without(existing, change.removed)
@@ -125,6 +131,15 @@ def draft(
     }
     snapshot = Snapshot.model_validate(values)
     return Drafted(snapshot, _updates(snapshot), (still_current(parent),))
+
+
+def _check_only_appends(metadata: TableMetadata, since: int) -> None:
+    for snapshot in ancestors(metadata):
+        if snapshot.snapshot_id == since:
+            return
+        if snapshot.summary is None or snapshot.summary.operation != Operation.APPEND:
+            raise FilesGone(f"snapshot {snapshot.snapshot_id} did more than append")
+    raise FilesGone(f"snapshot {since} is not an ancestor any more")
 
 
 def _updates(snapshot: Snapshot) -> tuple[TableUpdate, ...]:

@@ -29,6 +29,7 @@ from broker.tiering.catalogs import warehouse_url
 from broker.tiering.commit import Clock, CommitUnknown
 from broker.tiering.marked_table import Committed, FileTarget, Layout, MarkedTable, Writer
 from broker.tiering.marks import Offsets
+from broker.tiering.orphans import OWN_FOLDER
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,8 +51,6 @@ PROPERTIES: Final[Mapping[str, str]] = {
 }
 DEAD_LETTERS: Final = "dead-letters"
 KIND: Final = "floe.kind"
-OWN_FOLDER: Final = "floe.own-folder"
-"""The table's folder is nobody else's: orphans may be looked for in it."""
 
 
 class TableTaken(Exception):
@@ -94,6 +93,10 @@ class TopicTable:
     @property
     def main(self) -> MarkedTable:
         return self._main
+
+    def tables(self) -> list[MarkedTable]:
+        """The topic's table and, if there is one, that of its dead letters."""
+        return [self._main] if self._dead_letters is None else [self._main, self._dead_letters]
 
     @property
     def name(self) -> str:
