@@ -42,6 +42,9 @@ ROW_GROUP_ROWS: Final = 1 << 20
 COMPRESSION_LEVEL: Final = 1
 """zstd's: a third of the time of Iceberg's 3 for three percent more bytes; compaction writes the files again."""
 
+WITHOUT_DICTIONARY: Final = ("kafka_offset", "kafka_timestamp")
+"""Columns that hardly repeat: their dictionary costs a third of their time and twice their bytes."""
+
 _US_PER_HOUR: Final = 3_600_000_000
 
 
@@ -119,11 +122,13 @@ class _OpenFile:
         self._path = target.new_path(path, f"{uuid.uuid4()}.parquet")
         self._schema = sanitize_column_names(target.schema)
         self._arrow_schema = _with_field_ids(schema, target.schema, self._schema)
+        self._ids_by_path = parquet_path_to_id_mapping(self._schema)
         self._stream: Any = target.io.new_output(self._path).create()
         properties = target.properties
         self._writer = pq.ParquetWriter(
             self._stream,
             self._arrow_schema,
+            use_dictionary=[path for path in self._ids_by_path if path not in WITHOUT_DICTIONARY],
             compression=properties.get("write.parquet.compression-codec", "zstd"),
             compression_level=int(properties.get("write.parquet.compression-level", COMPRESSION_LEVEL)),
             store_decimal_as_integer=True,
@@ -148,7 +153,7 @@ class _OpenFile:
         statistics = data_file_statistics_from_parquet_metadata(
             parquet_metadata=self._writer.writer.metadata,
             stats_columns=compute_statistics_plan(self._schema, dict(self._target.properties)),
-            parquet_column_mapping=parquet_path_to_id_mapping(self._schema),
+            parquet_column_mapping=self._ids_by_path,
         )
         file = DataFile.from_args(
             content=DataFileContent.DATA,
@@ -175,19 +180,21 @@ def _split(target: Target, rows: pa.Table) -> Iterator[tuple[tuple[Any, ...], pa
     if not fields:
         yield (), rows
         return
-    columns = [_transformed(target, field, rows) for field in fields]
-    names = [str(index) for index in range(len(fields))]
-    values = pa.table([*columns, pa.array(np.arange(len(rows)))], names=[*names, "row"])
-    groups = values.group_by(names, use_threads=False).aggregate([("row", "list")])
-    if len(groups) == 1:
-        yield _partition_of(groups, names, 0), rows
+    encoded = [_transformed(target, field, rows).dictionary_encode("encode") for field in fields]
+    if all(len(column.dictionary) == 1 for column in encoded):
+        yield _partition_of(encoded, 0), rows
         return
-    for index in range(len(groups)):
-        yield _partition_of(groups, names, index), rows.take(groups["row_list"][index].values)
+    codes = np.stack([column.indices.to_numpy() for column in encoded])
+    _, first_rows, groups = np.unique(codes, axis=1, return_index=True, return_inverse=True)
+    order = np.argsort(groups, kind="stable")
+    ends = np.cumsum(np.bincount(groups))
+    for group in np.argsort(first_rows).tolist():
+        places = order[ends[group - 1] if group else 0 : ends[group]]
+        yield _partition_of(encoded, int(places[0])), rows.take(pa.array(places))
 
 
-def _partition_of(groups: pa.Table, names: list[str], index: int) -> tuple[Any, ...]:
-    return tuple(groups[name][index].as_py() for name in names)
+def _partition_of(encoded: list[pa.DictionaryArray], row: int) -> tuple[Any, ...]:
+    return tuple(column[row].as_py() for column in encoded)
 
 
 def _transformed(target: Target, field: PartitionField, rows: pa.Table) -> pa.Array:
