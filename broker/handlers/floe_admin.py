@@ -33,9 +33,25 @@ class AdminOperation(NamedTuple):
 
 
 OPERATIONS: Final[dict[str, AdminOperation]] = {
+    "compact.now": AdminOperation(
+        "broker.compacting.admin", "compact_now", Operation.ALTER, Resource.CLUSTER
+    ),
+    "compact.status": AdminOperation(
+        "broker.compacting.admin", "compact_status", Operation.DESCRIBE, Resource.CLUSTER
+    ),
     "operations.list": AdminOperation(
         "broker.handlers.floe_admin", "list_operations", Operation.DESCRIBE, Resource.CLUSTER
     ),
+    "tables.list": AdminOperation(
+        "broker.tiering.admin", "list_tables", Operation.DESCRIBE, Resource.CLUSTER
+    ),
+    "tables.describe": AdminOperation(
+        "broker.tiering.admin", "describe", Operation.DESCRIBE, Resource.CLUSTER
+    ),
+    "tables.lag": AdminOperation("broker.tiering.admin", "lag", Operation.DESCRIBE, Resource.CLUSTER),
+    "tables.commit": AdminOperation("broker.tiering.admin", "commit", Operation.ALTER, Resource.CLUSTER),
+    "tables.maintain": AdminOperation("broker.tiering.admin", "maintain", Operation.ALTER, Resource.CLUSTER),
+    "tables.rewind": AdminOperation("broker.tiering.admin", "rewind", Operation.ALTER, Resource.CLUSTER),
 }
 
 

@@ -143,10 +143,12 @@ class _Reader:
             raise _Gone(f"{path} is gone") from error
         position = self._position(base_offset)
         while self._next_offset < self._end_offset:
+            next_offset = self._next_offset
             chunk, position = self._next_chunk(file, path, position)
             if chunk is None:
                 return
-            yield chunk
+            if self._next_offset > next_offset:  # else all of it lies before the range
+                yield chunk
 
     def _position(self, base_offset: int) -> int:
         """Where to begin in a segment: at or before the batch with the next offset, as far as the index knows."""

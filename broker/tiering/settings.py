@@ -22,6 +22,13 @@ class TableSettings:
     name_template: str
     delete_with_topic: bool
     retention_wait: bool
+    maintenance_compact: bool
+    maintenance_expire: bool
+    maintenance_file_bytes: int
+    maintenance_orphan_age_ms: int
+    maintenance_orphans: bool
+    snapshot_expire_ms: int
+    snapshot_keep: int
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> TableSettings:

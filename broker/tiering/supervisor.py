@@ -82,6 +82,8 @@ class Tables:
         self._seen: dict[TopicPartition, tuple[int, int]] = {}
         self._noted: list[Partition] = []
         self._final_jobs: list[dict[str, Any]] = []
+        self._maintenance: dict[bytes, None] = {}
+        """Topics whose table wants maintenance, when there is nothing else to do."""
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._saved_s = self._loop.time()
@@ -142,6 +144,7 @@ class Tables:
         self.planner.forget(topic_id)
         self.errors.pop(topic_id, None)
         self.held.pop(topic_id, None)
+        self._maintenance.pop(topic_id, None)
 
     def keep_from(self, partition: Partition) -> int | None:
         """The first offset that retention has to keep because it is not in the table; None if it need not wait."""
@@ -207,8 +210,10 @@ class Tables:
             topic_id = self.planner.take(self._broker.clock_ms())
             if topic_id is not None:
                 await self._commit(topic_id)
-                continue
-            await self._rest()
+            elif self._maintenance:
+                await self._maintain(next(iter(self._maintenance)))
+            else:
+                await self._rest()
 
     async def _rest(self) -> None:
         """Sleep until something is due or told, but look no more often than LOOK_INTERVAL_S."""
@@ -340,6 +345,8 @@ class Tables:
                 opened is not None and opened.last_stable_offset <= tabled.offsets.get(index, 0)
             ):
                 behind.discard(index)
+        if result["maintenance_due"]:
+            self._maintenance[topic_id] = None
         if self.errors.pop(topic_id, None) is not None:
             log.info("table %s is committed again", tabled.table)
         self.planner.committed(topic_id, bool(result["more"]) and bool(behind), now_ms)
@@ -349,16 +356,23 @@ class Tables:
             self.planner.progressed(topic_id, 0, self.pace(topic), now_ms)
 
     def _take_result(self, tabled: TabledTopic, result: dict[str, Any], now_ms: int) -> None:
-        for index, offset in result["committed"].items():
-            tabled.offsets[int(index)] = offset
+        tabled.offsets = {int(index): offset for index, offset in result["marks"].items()}
         tabled.table = result["table"]
         tabled.metadata_location = result["metadata_location"]
+        tabled.dead_letters_metadata_location = result["dead_letters_metadata_location"]
         tabled.snapshot_id = result["snapshot_id"]
-        tabled.records += result["records"]
-        tabled.dead_letters += result["dead_letters"]
-        tabled.committed_ms = now_ms
+        if "records" in result:
+            tabled.records += result["records"]
+            tabled.dead_letters += result["dead_letters"]
+            tabled.committed_ms = now_ms
+            log.debug(
+                "table %s: %d records, read in %d ms, committed in %d ms",
+                tabled.table,
+                result["records"],
+                result["read_ms"],
+                result["commit_ms"],
+            )
         self.tabled.is_saved = False
-        log.debug("table %s: %d records in %s ms", tabled.table, result["records"], result.get("commit_ms"))
 
     def _failed(self, topic: Topic, failure: JobFailed | WorkerDied) -> None:
         topic_id = topic.topic_id
@@ -378,6 +392,30 @@ class Tables:
                 reason,
             )
         self.errors[topic_id] = reason
+
+    async def _maintain(self, topic_id: bytes) -> None:
+        """Keep a table small. What fails is tried again when a later commit says that it is due."""
+        del self._maintenance[topic_id]
+        topic = self._broker.catalog.by_id.get(topic_id)
+        if topic is not None and topic.has_table:
+            try:
+                await self.have_done(topic, "maintain", force=False)
+            except (JobFailed, WorkerDied) as failure:
+                log.warning("the table of topic %s could not be maintained: %s", topic.name, failure)
+            except WorkerClosed:
+                return
+
+    async def have_done(self, topic: Topic, kind: str, **fields: Any) -> dict[str, Any]:
+        """A job on a topic's table that leaves the log alone (`maintain`, `rewind`).
+
+        Raises JobFailed, WorkerDied, WorkerClosed.
+        """
+        result = await self.worker.run(self._job(topic, kind, []) | fields)
+        if topic.topic_id in self._broker.catalog.by_id:
+            self._take_result(self.tabled.of(topic.topic_id, topic.name), result, self._broker.clock_ms())
+            self._watch(topic)
+            self._wake.set()
+        return result
 
     async def _finish(self, job: dict[str, Any]) -> None:
         """A job of a deleted topic: a drop is tried once per run of the broker, a last commit once."""

@@ -26,6 +26,7 @@ class TabledTopic:
     __slots__ = (
         "committed_ms",
         "dead_letters",
+        "dead_letters_metadata_location",
         "metadata_location",
         "name",
         "offsets",
@@ -41,6 +42,8 @@ class TabledTopic:
         self.table: str | None = None
         """Identifier in the catalog, `namespace.name`."""
         self.metadata_location: str | None = None
+        """Of the commit that `offsets` are of, as is the next."""
+        self.dead_letters_metadata_location: str | None = None
         self.snapshot_id: int | None = None
         self.committed_ms: int | None = None
         self.records = 0

@@ -13,7 +13,8 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 from broker.tiering import catalogs, dead_letters, names
 from broker.tiering.commit import TableMoved
 from broker.tiering.data_files import DataFiles
+from broker.tiering.maintenance import Maintenance, MaintenanceSettings
 from broker.tiering.reading import AbortedRange, Damaged, LogRange, read
 from broker.tiering.rows import RowBuilder, initial_schema
 from broker.tiering.settings import CatalogSettings, TableSettings
@@ -58,15 +60,12 @@ class TieringWorker:
 
     def __init__(self) -> None:
         self._catalogs: dict[str, Any] = {}
-        self._tables: OrderedDict[str, TopicTable] = OrderedDict()
+        self._tables: OrderedDict[str, _Open] = OrderedDict()
 
     def handle(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         """Do one job; see `README.md` for its form. What goes wrong is raised and leaves nothing half done."""
-        if job["kind"] == "commit":
-            return self._commit(job)
-        if job["kind"] == "drop":
-            return self._drop(job)
-        raise ValueError(f"there is no job {job['kind']!r}")
+        do = {"commit": self._commit, "maintain": self._maintain, "rewind": self._rewind, "drop": self._drop}
+        return do[job["kind"]](job)
 
     def _drop(self, job: Mapping[str, Any]) -> dict[str, Any]:
         self._tables.pop(_key(job), None)
@@ -75,28 +74,52 @@ class TieringWorker:
         return {}
 
     def _commit(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        return self._with_table(job, lambda opened: _Commit(job, opened.table).run() | opened.upkeep())
+
+    def _maintain(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what keeps the table small: what is due, or everything."""
+
+        def maintain(opened: _Open) -> dict[str, Any]:
+            done = opened.maintenance.run(time.time_ns() // 1_000_000, job["force"])
+            return asdict(done) | _where(opened.table) | opened.upkeep()
+
+        return self._with_table(job, maintain)
+
+    def _rewind(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Take back what was tabled from the given offsets on; the next commit reads it again."""
+        offsets = {int(index): offset for index, offset in job["offsets"].items()}
+
+        def rewind(opened: _Open) -> dict[str, Any]:
+            opened.table.rewind(offsets)
+            return _where(opened.table)
+
+        return self._with_table(job, rewind)
+
+    def _with_table(self, job: Mapping[str, Any], work: Callable[[_Open], dict[str, Any]]) -> dict[str, Any]:
+        key = _key(job)
         for attempt in range(ATTEMPTS):
             try:
-                return _Commit(job, self._table(job)).run()
+                return work(self._opened(job, key))
             except TableMoved as moved:
-                self._tables.pop(_key(job), None)
+                self._tables.pop(key, None)
                 if attempt + 1 == ATTEMPTS:
                     raise
                 log.info("topic %s is read again: %s", job["topic"], moved)
             except BaseException:
-                self._tables.pop(_key(job), None)
+                self._tables.pop(key, None)
                 raise
         raise AssertionError
 
-    def _table(self, job: Mapping[str, Any]) -> TopicTable:
-        key = _key(job)
-        table = self._tables.pop(key, None)
-        if table is None:
-            table = self._open(job, TableSettings.from_json(job["settings"]))
-        self._tables[key] = table
+    def _opened(self, job: Mapping[str, Any], key: str) -> _Open:
+        opened = self._tables.pop(key, None)
+        if opened is None:
+            settings = TableSettings.from_json(job["settings"])
+            table = self._open(job, settings)
+            opened = _Open(table, Maintenance(table, _maintenance_settings(settings)))
+        self._tables[key] = opened
         while len(self._tables) > KEPT_TABLES:
             self._tables.popitem(last=False)
-        return table
+        return opened
 
     def _open(self, job: Mapping[str, Any], settings: TableSettings) -> TopicTable:
         where = CatalogSettings.from_json(job["catalog"])
@@ -114,6 +137,41 @@ def _key(job: Mapping[str, Any]) -> str:
     """What makes an open table of no use for another job: topic, settings, catalog."""
     fields = ("topic_id", "writer_epoch", "settings", "catalog")
     return json.dumps([job[name] for name in fields], sort_keys=True)
+
+
+class _Open:
+    """A table that is kept open, and what is known of its need for maintenance."""
+
+    def __init__(self, table: TopicTable, maintenance: Maintenance) -> None:
+        self.table = table
+        self.maintenance = maintenance
+
+    def upkeep(self) -> dict[str, Any]:
+        return {"maintenance_due": self.maintenance.is_due(time.time_ns() // 1_000_000)}
+
+
+def _maintenance_settings(settings: TableSettings) -> MaintenanceSettings:
+    return MaintenanceSettings(
+        compact=settings.maintenance_compact,
+        expire=settings.maintenance_expire,
+        orphans=settings.maintenance_orphans,
+        file_bytes=settings.maintenance_file_bytes,
+        snapshot_expire_ms=settings.snapshot_expire_ms,
+        snapshot_keep=settings.snapshot_keep,
+        orphan_age_ms=settings.maintenance_orphan_age_ms,
+    )
+
+
+def _where(table: TopicTable) -> dict[str, Any]:
+    """The table as of its last commit: what engines read it by, and the marks in it."""
+    main, *others = table.tables()
+    return {
+        "table": table.name,
+        "marks": {str(index): offset for index, offset in table.marks().items()},
+        "snapshot_id": main.committed().snapshot_id,
+        "metadata_location": table.metadata_location,
+        "dead_letters_metadata_location": others[0].iceberg.metadata_location if others else None,
+    }
 
 
 class _Commit:
@@ -139,27 +197,20 @@ class _Commit:
             self._read_all()
             files, letters = self._files.finish(), self._letter_files.finish()
         except BaseException:
-            self._files.abandon()
-            self._letter_files.abandon()
+            self._files.close()
+            self._letter_files.close()
             raise
-        moved = {index: offset for index, offset in self._reached.items() if self._marks.get(index) != offset}
         read_s = time.perf_counter()
+        moved = {index: end for index, end in self._reached.items() if self._marks.get(index) != end}
         if moved:
-            committed = self._table.commit(files, moved, letters)
-            snapshot_id, metadata_location = committed.snapshot_id, committed.metadata_location
-        else:
-            metadata_location = self._table.metadata_location
-            snapshot_id = self._table.main.committed().snapshot_id
-        return {
+            self._table.commit(files, moved, letters)
+        return _where(self._table) | {
             "committed": {str(index): offset for index, offset in self._reached.items()},
             "held": {str(index): reason for index, reason in self._held.items()},
             "more": self._has_more,
             "records": self._records,
             "dead_letters": self._letters,
             "bytes": self._bytes,
-            "table": self._table.name,
-            "snapshot_id": snapshot_id,
-            "metadata_location": metadata_location,
             "read_ms": round((read_s - started_s) * 1000),
             "commit_ms": round((time.perf_counter() - read_s) * 1000),
         }
@@ -175,7 +226,8 @@ class _Commit:
         """Turn a partition's range into rows, up to about `max_bytes` of its log; the bytes read."""
         index, end_offset = fields["index"], fields["end_offset"]
         start_offset = max(self._marks.get(index, 0), fields["log_start_offset"])
-        self._reached[index] = start_offset
+        if index in self._marks or start_offset:
+            self._reached[index] = start_offset
         aborted = [AbortedRange(*entry) for entry in fields["aborted"]]
         storage = FileStorage(fields["folder"], max_open_files=16)
         byte_count = 0
@@ -189,7 +241,7 @@ class _Commit:
         except Damaged as error:
             self._held[index] = str(error)
         self._bytes += byte_count
-        self._has_more |= self._reached[index] < end_offset and index not in self._held
+        self._has_more |= self._reached.get(index, 0) < end_offset and index not in self._held
         return byte_count
 
     def _convert_chunk(self, data: Buffer, index: int, start_offset: int) -> None:
