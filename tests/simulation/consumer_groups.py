@@ -6,9 +6,9 @@ broker is killed and how much of what was not durable it finds again. Members do
 a time, all they know again after an answer that did not come, partitions given up first and taken after, everything
 dropped and joined anew when they are fenced or have not been answered for too long.
 
-Checked all along: no partition is read by two members. At the end, with the faults switched off: within a session and a
-few heartbeats the group is stable, every partition is read by exactly one member that is there, and the partitions are
-spread evenly.
+Checked all along: no partition is read by two members, and what `positions` says of the offsets they commit. At the
+end, with the faults switched off: within a session and a few heartbeats the group is stable, every partition is read by
+exactly one member that is there, and the partitions are spread evenly.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from protocol.errors import ErrorCode
 from protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatResponse
 from tests.broker.coordinator.consumer_harness import GROUP, FakeTopics
 from tests.broker.coordinator.fakes import FakeHost, FakeLog
+from tests.simulation.positions import Ledger, Positions
 
 SESSION_MS: Final = 15_000
 HEARTBEAT_MS: Final = 2_000
@@ -64,6 +65,7 @@ class World:
         self.readers: dict[TopicPartition, SimulatedMember] = {}
         self.is_faulty = True
         self.handovers = 0
+        self.ledger = Ledger(self)
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._start()
@@ -78,6 +80,12 @@ class World:
     def group(self) -> ConsumerGroup | None:
         group = self.groups.groups.find(GROUP)
         return group if isinstance(group, ConsumerGroup) else None
+
+    def named(self, partition: TopicPartition) -> tuple[str, int]:
+        """The partition as offsets are kept: by its topic's name."""
+        topic = self.topics.by_id(partition[0])
+        assert topic is not None
+        return topic.name, partition[1]
 
     def new_member(self) -> SimulatedMember:
         return SimulatedMember(self, len(self.members))
@@ -105,15 +113,21 @@ class World:
 
     # --- the network and the disk ---------------------------------------------------------------------------------
 
-    def beat(self, beat: ConsumerHeartbeat, answered: Callable[[Any], None]) -> None:
-        self.ask(lambda groups: groups.consumer_heartbeat(beat), answered)
+    def beat(self, member: SimulatedMember, beat: ConsumerHeartbeat, answered: Callable[[Any], None]) -> None:
+        self.ask(member, lambda groups: groups.consumer_heartbeat(beat), answered)
 
-    def ask(self, request: Callable[[GroupCoordinator], Any], answered: Callable[[Any], None]) -> None:
-        """Send a request. It, or the answer, may be lost; the connection is closed then, and nothing comes late."""
+    def ask(
+        self,
+        member: SimulatedMember,
+        request: Callable[[GroupCoordinator], Any],
+        answered: Callable[[Any], None],
+    ) -> None:
+        """Send a request, after those before. It, or the answer, may be lost; nothing comes late then."""
         random = self.random
         if self.is_faulty and random.random() < 0.05:
             return
-        self.later(random.randrange(1, 30), lambda: self._arrive(request, answered))
+        member.arrives_ms = max(member.arrives_ms, self.host.now_ms + random.randrange(1, 30))
+        self.later(member.arrives_ms - self.host.now_ms, lambda: self._arrive(request, answered))
 
     def _arrive(self, request: Callable[[GroupCoordinator], Any], answered: Callable[[Any], None]) -> None:
         if not self.is_up:
@@ -151,6 +165,7 @@ class World:
         self.lives += 1
         self.is_up = True
         self._start()
+        self.ledger.check_kept()
 
     # --- what must hold -------------------------------------------------------------------------------------------
 
@@ -167,6 +182,7 @@ class World:
             self.readers[partition] = member
             self.handovers += 1
         member.owned = set(partitions)
+        member.positions.follow(member.owned)
 
     def check_settled(self) -> None:
         """Everything is in order."""
@@ -209,6 +225,10 @@ class SimulatedMember:
         self.member_id = f"member-{number}"
         self.topic_names = _topic_names(world)
         self.owned: set[TopicPartition] = set()
+        self.epoch = 0
+        self.positions = Positions(world, self)
+        self.arrives_ms = 0
+        """When the last request it has sent arrives; none overtakes another."""
         self.is_alive = True
         self.is_frozen = False
         self.round = 0
@@ -218,6 +238,11 @@ class SimulatedMember:
 
     def __repr__(self) -> str:
         return f"{self.member_id} in epoch {self.epoch} with {len(self.owned)} partitions"
+
+    @property
+    def generation(self) -> int:
+        """What it says in its commits."""
+        return self.epoch
 
     @property
     def is_reading(self) -> bool:
@@ -263,6 +288,7 @@ class SimulatedMember:
         )
         self.said, self.said_topics = owned, self.topic_names
         self.is_in_flight = True
+        self.positions.commit()
 
         def answered(response: ConsumerGroupHeartbeatResponse) -> None:
             if self.round == this_round and self.is_alive and not self.is_frozen:
@@ -275,7 +301,7 @@ class SimulatedMember:
                 self.said = None
                 self._heartbeat()
 
-        world.beat(beat, answered)
+        world.beat(self, beat, answered)
         world.later(REQUEST_TIMEOUT_MS, gave_up)
 
     def _answered(self, response: ConsumerGroupHeartbeatResponse) -> None:
@@ -325,6 +351,7 @@ class SimulatedMember:
             # client would, and reads a little longer than it may if the answer takes that away.)
             self.world.reads(self, self.owned & told)
             return
+        self.positions.commit()
         self.world.reads(self, told)
         self.round += 1
         self._heartbeat()
@@ -342,6 +369,7 @@ class SimulatedMember:
         self.is_frozen = False
         self.is_in_flight = False
         self.round += 1
+        self.positions.commit()
         if self.world.host.now_ms >= self.answered_ms + SESSION_MS:
             self._begin()  # it knows by its own clock that it has been out for too long
         else:
@@ -360,12 +388,13 @@ class SimulatedMember:
         if not self.is_alive or self.is_frozen or not self.epoch:
             return
         world = self.world
+        self.positions.commit()
         self.crash()
         epoch = -1 if self.instance_id is None else world.random.choice((-1, -2))
         beat = ConsumerHeartbeat(
             NOBODY, GROUP, self.member_id, epoch, instance_id=self.instance_id, needs_member_id=True
         )
-        world.beat(beat, lambda _response: None)
+        world.beat(self, beat, lambda _response: None)
 
     def come_back(self) -> None:
         """A new process with the same instance id."""
@@ -429,6 +458,7 @@ def play(seed: int, log: type[FakeLog] = FakeLog, world_class: type[World] = Wor
     world.run(RESTART_MS + REQUEST_TIMEOUT_MS)
     world.run(world.settling_ms)
     world.check_settled()
+    world.ledger.check_kept()
     world.log.sync()
     world.check_replay()
     return world

@@ -58,7 +58,7 @@ def _encode(cls: type, message: Any) -> bytes:
 class SimulatedClassicMember(SimulatedMember):
     """A consumer of the classic protocol."""
 
-    generation = -1
+    generation: int = -1  # type: ignore[assignment]
 
     def _begin(self) -> None:
         self.world.reads(self, set())
@@ -86,7 +86,7 @@ class SimulatedClassicMember(SimulatedMember):
                 self.round += 1
                 answered(response)
 
-        world.ask(request, arrived)
+        world.ask(self, request, arrived)
         world.later(limit_ms, lambda: again() if is_current() else None)
 
     def _soon(self, delay_ms: int, action: Callable[[], None]) -> None:
@@ -166,6 +166,7 @@ class SimulatedClassicMember(SimulatedMember):
         slow = self.world.random.randrange(SLOWEST_REVOCATION_MS) if self.owned else 1
 
         def let_go() -> None:
+            self.positions.commit()
             self.world.reads(self, set())
             self._join()
 
@@ -178,6 +179,7 @@ class SimulatedClassicMember(SimulatedMember):
         if self.world.host.now_ms >= self.answered_ms + SESSION_MS:
             self._begin()
             return
+        self.positions.commit()
         beat = Heartbeat(NOBODY, GROUP, self.generation, self.member_id, self.instance_id)
         self._send(lambda groups: groups.heartbeat(beat), self._beaten, self._heartbeat, REQUEST_TIMEOUT_MS)
 
@@ -192,6 +194,7 @@ class SimulatedClassicMember(SimulatedMember):
             return
         self.is_frozen = False
         self.round += 1
+        self.positions.commit()
         if self.generation == -1 or not self.owned or self.world.host.now_ms >= self.answered_ms + SESSION_MS:
             self._begin()
         else:
@@ -203,7 +206,7 @@ class SimulatedClassicMember(SimulatedMember):
         identity = MemberIdentity(member_id=self.member_id, group_instance_id=self.instance_id)
         self.crash()
         leave = Leave(NOBODY, GROUP, [identity])
-        self.world.ask(lambda groups: groups.leave(leave), lambda _response: None)
+        self.world.ask(self, lambda groups: groups.leave(leave), lambda _response: None)
 
     def come_back(self) -> None:
         if not self.is_alive:

@@ -1,4 +1,4 @@
-"""Seeded schedules of consumer groups: 300 of them, or 10,000 with FLOE_SOAK=1.
+"""Seeded schedules of consumer groups: 150 of them, or 10,000 with FLOE_SOAK=1.
 
 A failure names its seed; `python -m tests.simulation.test_consumer_groups SEED [mixed]` runs one again.
 """
@@ -14,7 +14,7 @@ from tests.broker.coordinator.fakes import FakeLog
 from tests.simulation.consumer_groups import World, play
 from tests.simulation.mixed_groups import MixedWorld
 
-SEEDS = 10_000 if os.environ.get("FLOE_SOAK") == "1" else 300
+SEEDS = 10_000 if os.environ.get("FLOE_SOAK") == "1" else 150
 SEEDS_PER_TEST = SEEDS // 10
 
 
