@@ -38,6 +38,8 @@ REBALANCE_MS: Final = 8000
 HEARTBEAT_MS: Final = 2000
 REQUEST_TIMEOUT_MS: Final = 4000
 RESTART_MS: Final = 300
+MOST_AT_ONCE: Final = 5
+"""How many partitions a member reads on in at a time: more say no more, and take their time."""
 SUBSCRIPTION: Final = b"\0\0" + b"\0\0\0\1" + b"\0\5topic" + b"\xff\xff\xff\xff"
 
 SETTINGS: Final = GroupSettings(
@@ -333,7 +335,8 @@ class SimulatedMember:
             then()
             return
         random = self.world.random
-        offsets = {partition: self.positions[partition] + random.randrange(10) for partition in self.owned}
+        chosen = random.sample(self.owned, min(len(self.owned), MOST_AT_ONCE))
+        offsets = {partition: self.positions[partition] + random.randrange(10) for partition in chosen}
         commit = Commit(
             NOBODY,
             GROUP,
