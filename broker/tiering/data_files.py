@@ -25,7 +25,7 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.schema import Schema, sanitize_column_names
 from pyiceberg.transforms import HourTransform
 from pyiceberg.typedef import Record
-from pyiceberg.types import IcebergType, ListType, StructType
+from pyiceberg.types import IcebergType, ListType, MapType, StructType
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
@@ -219,12 +219,15 @@ def _retyped(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_struct(kind):
         parts = [_retyped(array.field(index), kind.field(index).type) for index in range(kind.num_fields)]
         return pa.StructArray.from_arrays(parts, fields=list(kind), mask=mask)
-    if pa.types.is_list(kind):
-        if mask is not None and array.offset:  # Arrow takes no mask for a slice
-            array = array.take(pa.array(np.arange(len(array))))
-        elements = _retyped(array.values, kind.value_type)
-        return pa.ListArray.from_arrays(array.offsets, elements, type=kind, mask=mask)
-    return array
+    if not pa.types.is_nested(kind):
+        return array
+    if mask is not None and array.offset:  # Arrow takes no mask for a slice
+        array = array.take(pa.array(np.arange(len(array))))
+    offsets = array.offsets.cast(pa.int32())
+    if pa.types.is_map(kind):
+        keys, items = _retyped(array.keys, kind.key_type), _retyped(array.items, kind.item_type)
+        return pa.MapArray.from_arrays(offsets, keys, items, type=kind, mask=mask)
+    return pa.ListArray.from_arrays(offsets, _retyped(array.values, kind.value_type), type=kind, mask=mask)
 
 
 def _with_field_ids(arrow: pa.Schema, schema: Schema, file_schema: Schema) -> pa.Schema:
@@ -250,7 +253,15 @@ def _typed(arrow: pa.DataType, kind: IcebergType, in_file: IcebergType) -> pa.Da
     if isinstance(kind, ListType):
         assert isinstance(in_file, ListType)
         element = _typed(arrow.value_type, kind.element_type, in_file.element_type)
-        return pa.list_(_field("element", element, kind.element_id, True))
+        return pa.list_(_field("element", element, kind.element_id, not kind.element_required))
+    if isinstance(kind, MapType):
+        assert isinstance(in_file, MapType)
+        key = _typed(arrow.key_type, kind.key_type, in_file.key_type)
+        item = _typed(arrow.item_type, kind.value_type, in_file.value_type)
+        return pa.map_(
+            _field("key", key, kind.key_id, False),
+            _field("value", item, kind.value_id, not kind.value_required),
+        )
     return arrow
 
 

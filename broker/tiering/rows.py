@@ -10,7 +10,8 @@ Every record becomes exactly one row or exactly one dead letter. The columns, in
     kafka_key             binary (raw), string (text), or what the keys' JSON is (json)
     value                 binary (raw) or string (text); with json the fields of the object are columns instead
 
-A tombstone is a row whose value columns are null. Arrow types are only such as PyIceberg maps without loss.
+A column keeps its type when the mode changes: with a binary `kafka_key` keys stay bytes, with a string one they have
+to be UTF-8. A tombstone is a row whose value columns are null.
 """
 
 from __future__ import annotations
@@ -83,14 +84,29 @@ class RowBuilder:
         self, column: BytesColumn, name: str, mode: str, schema: pa.Schema, reasons: Reasons
     ) -> tuple[dict[str, pa.Array], pa.Schema]:
         what = "key" if name == KEY else "value"
-        if mode == RAW:
-            return {name: binary_array(column)}, schema
-        if mode == TEXT:
-            array, invalid = utf8_or_null(binary_array(column))
-            for index in invalid:
-                reasons.setdefault(index, f"the {what} is not UTF-8")
+        there = schema.field(name).type if name in schema.names else None
+        if mode == JSON and not (name == KEY and there is not None and _is_binary(there)):
+            found = json_values.convert(column, schema, KEY if name == KEY else None)
+            for index, reason in found.reasons.items():
+                reasons.setdefault(index, f"{what}: {reason}")
+            return found.arrays, found.schema
+        if there is None:
+            there = pa.string() if mode == TEXT else pa.binary()
+            schema = schema.append(pa.field(name, there))
+        array = binary_array(column)
+        if _is_binary(there):
             return {name: array}, schema
-        found = json_values.convert(column, schema, KEY if name == KEY else None)
-        for index, reason in found.reasons.items():
-            reasons.setdefault(index, f"{what}: {reason}")
-        return found.arrays, found.schema
+        if not (pa.types.is_string(there) or pa.types.is_large_string(there)):
+            for index in np.flatnonzero(column.lengths >= 0).tolist():
+                reasons.setdefault(
+                    index, f"the column {name} is {there}, which does not hold a {what} as it is"
+                )
+            return {}, schema
+        text, invalid = utf8_or_null(array)
+        for index in invalid:
+            reasons.setdefault(index, f"the {what} is not UTF-8")
+        return {name: text}, schema
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

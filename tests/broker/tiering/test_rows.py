@@ -79,3 +79,32 @@ def test_text_that_is_not_utf8_is_a_dead_letter(count: int) -> None:
     assert converted.rows["value"].to_pylist() == [f"grün {at}" for at in range(count)] + [None, ""]
     assert converted.rows.schema.field("value").type == pa.string()
     assert converted.dead_letters["reason"].to_pylist() == ["the value is not UTF-8"]
+
+
+@pytest.mark.parametrize(
+    ("column", "mode", "rows_of", "letters_of"),
+    [
+        (pa.binary(), rows.TEXT, [b"1", b"\xff", None], []),
+        (pa.string(), rows.RAW, ["1", None], [b"\xff"]),
+        (pa.large_string(), rows.TEXT, ["1", None], [b"\xff"]),
+        (pa.binary(), rows.JSON, [b"1", b"\xff", None], []),
+        (pa.int64(), rows.JSON, [1, None], [b"\xff"]),
+        (None, rows.RAW, [b"1", b"\xff", None], []),
+    ],
+)
+def test_a_column_keeps_its_type_when_the_mode_changes(
+    column: pa.DataType | None, mode: str, rows_of: list[object], letters_of: list[bytes]
+) -> None:
+    schema = pa.schema([pa.field("kafka_key", column)] if column is not None else [])
+    source = as_columns([Record(timestamp=1, key=key) for key in (b"1", b"\xff", None)])
+    converted = rows.RowBuilder(rows.RAW, mode).convert(source, 0, schema)
+    assert converted.rows["kafka_key"].to_pylist() == rows_of
+    assert converted.dead_letters["kafka_key"].to_pylist() == letters_of
+    assert column is None or converted.schema.field("kafka_key").type == column
+
+
+def test_a_column_that_cannot_hold_bytes_sends_them_to_the_dead_letters() -> None:
+    schema = pa.schema([pa.field("value", pa.int64())])
+    converted = rows.RowBuilder(rows.RAW).convert(of_values([b"1", None]), 0, schema)
+    assert len(converted.rows) == 1 and "value" not in converted.rows.column_names
+    assert converted.dead_letters["value"].to_pylist() == [b"1"]
