@@ -240,11 +240,12 @@ class ConsumerDraft:
 
         A target that gives nobody anything is not kept: the first who joins is not to wait.
         """
-        group, interval_ms = self.group, self.world.limits.assignment_interval_ms
-        age_ms = self.world.now_ms - group.assignment_timestamp_ms
-        if group.group_epoch == group.assignment_epoch or not group.target or not 0 <= age_ms < interval_ms:
+        group = self.group
+        if group.group_epoch == group.assignment_epoch or not group.target:
             return 0
-        return interval_ms - age_ms
+        interval_ms = self.world.limits.assignment_interval_ms
+        age_ms = self.world.now_ms - group.assignment_timestamp_ms
+        return interval_ms - age_ms if 0 <= age_ms < interval_ms else 0
 
     def assign(self) -> None:
         """Make the target assignment of the group epoch; only what changes is written."""
