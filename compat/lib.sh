@@ -68,3 +68,11 @@ maven_jars() { # maven_jars FOLDER GROUP:ARTIFACT:VERSION…: these and what the
     mvn -q -B -f "$folder/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$folder" >&2
     touch "$folder/.complete"
 }
+
+npm_packages() { # what package.json and package-lock.json pin, into $BUILD/node_modules
+    if cmp -s "$HERE/package-lock.json" "$BUILD/package-lock.json" && [ -f "$BUILD/.complete" ]; then return; fi
+    rm -f "$BUILD/.complete"
+    cp "$HERE/package.json" "$HERE/package-lock.json" "$BUILD/"
+    (cd "$BUILD" && npm ci --silent --no-audit --no-fund) >&2
+    touch "$BUILD/.complete"
+}

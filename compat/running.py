@@ -23,6 +23,8 @@ from tests.floe_process import FloeProcess
 INSTALL_LIMIT_S = 400.0
 RUN_LIMIT_S = 300.0
 _LAST_WORDS = 400
+_SETTINGS = {"group.initial.rebalance.delay.ms": "0"}
+"""What Kafka's own server.properties sets for a broker on a desk: the first member need not wait for others."""
 BROKER_UNHARMED = "broker unharmed"
 """The runner's own feature: the broker is alive after the client, and logged no traceback."""
 
@@ -83,7 +85,7 @@ def run_version(client: Client, version: str, build: Path) -> list[Row]:
     if installed.code != 0:
         return [Row(client.name, version, EVERYTHING, NOT_RUN, installed.last_words())]
     with tempfile.TemporaryDirectory(prefix="floe-compat-") as scratch:
-        floe = FloeProcess(Path(scratch) / "data")
+        floe = FloeProcess(Path(scratch) / "data", _SETTINGS)
         try:
             floe.start()
             environment |= {

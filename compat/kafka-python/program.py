@@ -1,6 +1,7 @@
 """What users of kafka-python do, checked by what comes back. Runs with kafka-python 1.4 and newer."""
 
 import threading
+import time
 import uuid
 
 import kafka
@@ -9,7 +10,7 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewPartitions, NewTopic
 
 VERSION = tuple(int(part) for part in kafka.__version__.split(".")[:2])
-TIMESTAMP_MS = 1700000000000
+TIMESTAMP_MS = int(time.time() * 1000) - 3600000  # young enough for retention
 COUNT = 300
 features = Features()
 
