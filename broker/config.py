@@ -148,7 +148,7 @@ class TopicConfig:
 
         return LogConfig(
             segment_bytes=self.segment_bytes,
-            segment_ms=self.segment_ms,
+            segment_ms=self._segment_ms(),
             segment_index_bytes=self.segment_index_bytes,
             index_interval_bytes=self.index_interval_bytes,
             retention_ms=self.retention_ms,
@@ -157,7 +157,12 @@ class TopicConfig:
             producer_id_expiration_ms=self.producer_id_expiration_ms,
             file_delete_delay_ms=self.file_delete_delay_ms,
             delete_is_enabled="delete" in self.cleanup_policy,
+            compact_is_enabled=self.is_compacted,
         )
+
+    def _segment_ms(self) -> int:
+        # The active segment is not compacted, so it must not be open for longer than a record may wait (KIP-354).
+        return min(self.segment_ms, self["max.compaction.lag.ms"]) if self.is_compacted else self.segment_ms
 
 
 _TOPIC_ATTRIBUTES: Final = tuple(

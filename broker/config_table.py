@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from broker.config_compaction import COMPACTION_SETTINGS
 from broker.config_groups import GROUP_COORDINATOR_SETTINGS
 from broker.config_tables import TABLE_BROKER_SETTINGS, TABLE_TOPIC_SETTINGS
 from broker.config_transactions import TRANSACTION_COORDINATOR_SETTINGS
@@ -34,7 +35,6 @@ _POSITIVE: Final = between(1)
 _NOT_NEGATIVE: Final = between(0)
 _MINUS_ONE_UP: Final = between(-1)
 _MINUS_TWO_UP: Final = between(-2)
-_RATIO: Final = between(0, 1)
 
 _LISTENING: Final = (
     Setting(
@@ -222,38 +222,7 @@ _STORAGE: Final = (
         check=_POLICIES,
         update=DYNAMIC,
     ),
-    Setting(
-        "long",
-        "log.cleaner.delete.retention.ms",
-        _DAY_MS,
-        "How long compaction keeps tombstones. Stored; there is no compaction yet.",
-        check=_NOT_NEGATIVE,
-        update=DYNAMIC,
-    ),
-    Setting(
-        "long",
-        "log.cleaner.min.compaction.lag.ms",
-        0,
-        "Age below which a record is not compacted. Stored; there is no compaction yet.",
-        check=_NOT_NEGATIVE,
-        update=DYNAMIC,
-    ),
-    Setting(
-        "long",
-        "log.cleaner.max.compaction.lag.ms",
-        LONG_MAX,
-        "Age by which a record is compacted. Stored; there is no compaction yet.",
-        check=_POSITIVE,
-        update=DYNAMIC,
-    ),
-    Setting(
-        "double",
-        "log.cleaner.min.cleanable.ratio",
-        0.5,
-        "Share of dirty bytes at which compaction begins. Stored; there is no compaction yet.",
-        check=_RATIO,
-        update=DYNAMIC,
-    ),
+    *COMPACTION_SETTINGS,
     Setting(
         "long",
         "log.flush.interval.messages",

@@ -43,6 +43,7 @@ from wal.flusher import Durable, Flusher
 from wal.storage import FileStorage
 
 if TYPE_CHECKING:
+    from broker.compacting.supervisor import Compaction
     from broker.config import BrokerConfig
     from broker.connection import Connection
     from broker.coordinator.coordinator import GroupCoordinator
@@ -144,6 +145,15 @@ class Broker:
         tables.load()
         self.supervise("tables", tables.run())
         return tables
+
+    @cached_property
+    def compaction(self) -> Compaction:
+        """What compacts topics; made when there is one that is compacted."""
+        from broker.compacting.supervisor import Compaction
+
+        compaction = Compaction(self, self._folder)
+        self.supervise("compaction", compaction.run())
+        return compaction
 
     def _progressed(self, partition: Partition) -> None:
         if partition.topic.has_table:
@@ -406,6 +416,8 @@ class Process:
         await self._server.drain(self._config["floe.shutdown.timeout.ms"] / 1000)
         if "tables" in self._broker.__dict__:
             await self._broker.tables.close(max(0.0, deadline_s - self._loop.time()))
+        if "compaction" in self._broker.__dict__:
+            await self._broker.compaction.close()
         for task in self._tasks:
             task.cancel()
         if "groups" in self._broker.__dict__:

@@ -31,6 +31,7 @@ class Upkeep:
         self._broker = broker
         self._folder = folder
         self._retention_interval_ms: int = config["log.retention.check.interval.ms"]
+        self._compacts: bool = config["log.cleaner.enable"]
         now_ms = broker.clock_ms()
         self._next_retention_ms = now_ms + min(self._retention_interval_ms, 30_000)
         self._next_checkpoint_ms = now_ms + RECOVERY_POINT_INTERVAL_MS
@@ -52,9 +53,15 @@ class Upkeep:
         if now_ms >= self._next_retention_ms:
             self._next_retention_ms = now_ms + self._retention_interval_ms
             yield from self._retention(now_ms)
+        if self._compacts and self._has_compacted_topics():
+            yield self._broker.compaction.look
         for _, opened in self._broker.logs.opened():
             if opened.pending_deletions:
                 yield lambda opened=opened: opened.delete_due_files(now_ms)  # type: ignore[misc]
+
+    def _has_compacted_topics(self) -> bool:
+        topics = self._broker.catalog.topics.values()
+        return "compaction" in self._broker.__dict__ or any(topic.config.is_compacted for topic in topics)
 
     def _retention(self, now_ms: int) -> Iterator[Step]:
         for topic in list(self._broker.catalog.topics.values()):

@@ -29,7 +29,7 @@ MAY_CATCH_EVERYTHING = {
 FORBIDDEN_SUFFIXES = ("Manager", "Helper", "Util", "Utils", "Service", "Impl")
 
 MAY_KNOW_THE_LOOP = re.compile(
-    r"broker/(server|connection|runtime|router|request|polling)\.py|broker/(cli|tiering|gateway|worker)/|broker/topics/catalog"
+    r"broker/(server|connection|runtime|router|request|polling)\.py|broker/(cli|tiering|gateway|worker)/|broker/compacting/(supervisor|worker)|broker/topics/catalog"
 )
 
 
