@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from protocol.errors import ApiError, ErrorCode
 from protocol.records import (
     CODEC_MASK,
     CONTROL_BIT,
@@ -12,6 +13,9 @@ from protocol.records import (
     records_bytes,
     scan,
 )
+
+SHOWN_RECORD_ERRORS: Final = 3
+"""How many of a batch's record errors are in its error message, as with Kafka."""
 
 MAX_TIMESTAMP: Final = 2**63 - 1
 
@@ -63,6 +67,27 @@ class RecordError:
         self.is_timestamp = is_timestamp
 
 
+class RecordsRefused(ApiError):
+    """A batch refused for some of its records, which producers are told one by one (KIP-467)."""
+
+    def __init__(self, errors: list[RecordError]) -> None:
+        assert errors
+        self.errors = errors
+        if errors[0].is_timestamp:
+            text = "One or more records have been rejected due to invalid timestamp"
+            super().__init__(ErrorCode.INVALID_TIMESTAMP, text)
+            return
+        shown = ", ".join(
+            f"RecordError(batchIndex={error.index}, message='{error.message}')"
+            for error in errors[:SHOWN_RECORD_ERRORS]
+        )
+        super().__init__(
+            ErrorCode.INVALID_RECORD,
+            f"One or more records have been rejected due to {len(errors)} record errors in total, and only showing the "
+            f"first three errors at most: [{shown}]",
+        )
+
+
 def record_errors(
     buffer: Buffer,
     batch: RecordBatch,
@@ -89,7 +114,10 @@ def record_errors(
         elif require_key and not has_key:
             errors.append(RecordError(index, "Compacted topic cannot accept message without key"))
         elif check_time and timestamp != NO_TIMESTAMP and not earliest <= timestamp <= latest:
-            message = f"Timestamp {timestamp} is outside [{earliest}, {latest}]"
+            message = (
+                f"Timestamp {timestamp} of message with offset {index} is out of range. The timestamp should be within "
+                f"[{earliest}, {latest}]"
+            )
             errors.append(RecordError(index, message, is_timestamp=True))
         if len(errors) >= MAX_RECORD_ERRORS:
             break

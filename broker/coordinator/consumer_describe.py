@@ -37,7 +37,7 @@ def _member(group: ConsumerGroup, member: ConsumerMember, topics: Topics) -> Mem
         client_id=member.client_id,
         client_host=member.client_host,
         subscribed_topic_names=sorted(member.topic_names),
-        subscribed_topic_regex=member.topic_regex or None,
+        subscribed_topic_regex=member.topic_regex,
         assignment=_assignment(member.assigned, topics),
         target_assignment=_assignment(group.target.get(member.member_id, NOTHING), topics),
         member_type=CONSUMER_MEMBER if member.classic is None else CLASSIC_MEMBER,

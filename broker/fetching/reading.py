@@ -18,7 +18,7 @@ log = logging.getLogger("floe.fetch")
 
 READ_COMMITTED: Final = 1
 _ZSTD_FETCH_VERSION: Final = 10  # KIP-110
-_CURRENT_LEADER_VERSION: Final = 12  # KIP-595
+_CURRENT_LEADER_VERSION: Final = 16  # KIP-951
 _NEWEST_OLD_FORMAT_VERSION: Final = 3  # Fetch v0-1 speak magic 0, v2-3 magic 1
 
 
@@ -100,6 +100,8 @@ def _read(
     )
     if wanted.last_fetched_epoch >= 0:
         epoch, epoch_end_offset = log.epoch_end_offset(wanted.last_fetched_epoch)
+        if epoch < 0:  # nothing is known of such an epoch, or it has not been
+            raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE)
         if epoch < wanted.last_fetched_epoch or epoch_end_offset < wanted.fetch_offset:
             data.diverging_epoch = EpochEndOffset(epoch=epoch, end_offset=epoch_end_offset)
             return Read(data, 0, None)
@@ -132,11 +134,11 @@ def _failed(
         high_watermark=-1,
         last_stable_offset=-1,
         log_start_offset=-1,
-        aborted_transactions=None,
+        aborted_transactions=[] if partition is None else None,
         records=b"",
     )
     if partition is None or version < _CURRENT_LEADER_VERSION:
         return data
-    if code in (ErrorCode.FENCED_LEADER_EPOCH, ErrorCode.UNKNOWN_LEADER_EPOCH):
+    if code is ErrorCode.FENCED_LEADER_EPOCH:
         data.current_leader = LeaderIdAndEpoch(leader_id=broker.node_id, leader_epoch=partition.leader_epoch)
     return data

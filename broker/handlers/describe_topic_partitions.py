@@ -34,7 +34,7 @@ def handle(broker: Broker, request: Request) -> DescribeTopicPartitionsResponse:
     cursor = message.cursor
     if cursor is not None:
         if cursor.partition_index < 0 or (message.topics and cursor.topic_name not in names):
-            return _invalid_cursor(names)
+            return _invalid_cursor([topic.name for topic in message.topics])
         names = [name for name in names if name >= cursor.topic_name]
         if names and names[0] == cursor.topic_name:
             first_partition = cursor.partition_index

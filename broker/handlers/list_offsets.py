@@ -101,9 +101,13 @@ def _respond(broker: Broker, request: Request) -> ListOffsetsResponse:
     response = ListOffsetsResponse()
     for topic in message.topics:
         results = []
+        refused = set()
         for partition in topic.partitions:
-            if asked[topic.name, partition.partition_index] > 1:
-                results.append(_failed(partition.partition_index, ErrorCode.INVALID_REQUEST))
+            index = partition.partition_index
+            if asked[topic.name, index] > 1:
+                if index not in refused:
+                    refused.add(index)
+                    results.append(_failed(index, ErrorCode.INVALID_REQUEST))
             else:
                 results.append(_list(broker, topic.name, partition, committed, request.version))
         response.topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=results))

@@ -44,7 +44,7 @@ def handle(broker: Broker, request: Request) -> Any:
         t.name is None or t.topic_id != ZERO_UUID for t in message.topics
     ):
         # v10 and v11 have the field already, but brokers take no ids there, and the answer cannot be nameless.
-        return _respond(broker, request, [_refused(asked) for asked in message.topics])
+        return MetadataResponse(topics=[_refused(asked) for asked in message.topics])
     missing = _missing(broker, message)
     if missing:
         return _create_and_respond(broker, request, missing)
@@ -79,7 +79,9 @@ async def _create_and_respond(broker: Broker, request: Request, missing: list[st
 
 def _look_up(broker: Broker, message: MetadataRequest) -> list[MetadataResponseTopic]:
     assert message.topics is not None
-    return [_look_up_one(broker, asked, message) for asked in message.topics]
+    # What stands there twice is told once.
+    asked = {(topic.name, topic.topic_id): topic for topic in message.topics}
+    return [_look_up_one(broker, topic, message) for topic in asked.values()]
 
 
 def _look_up_one(

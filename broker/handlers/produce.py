@@ -22,6 +22,7 @@ from broker.coordinator.transaction_decide import AddPartitions
 from broker.request import NO_REPLY, Deferred, Request
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.produce import (
+    BatchIndexAndErrorMessage,
     PartitionProduceData,
     PartitionProduceResponse,
     ProduceRequest,
@@ -29,6 +30,7 @@ from protocol.messages.produce import (
     TopicProduceData,
     TopicProduceResponse,
 )
+from protocol.record_checks import RecordsRefused
 
 if TYPE_CHECKING:
     from broker.runtime import Broker
@@ -42,6 +44,15 @@ ACKS_ALL: Final = -1
 _ABORTABLE_VERSION: Final = 11
 _ADD_VERSION: Final = 12
 _TOPIC_ID_VERSION: Final = 13
+
+
+_WITHOUT_LOG_START: Final = (
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode.CORRUPT_MESSAGE,
+    ErrorCode.MESSAGE_TOO_LARGE,
+    ErrorCode.RECORD_LIST_TOO_LARGE,
+)
+"""Refusals that Kafka answers with log start offset -1; with all others it tells the partition's."""
 
 
 class ProduceWait(Deferred[ProduceResponse]):
@@ -117,6 +128,8 @@ def handle(broker: Broker, request: Request) -> Any:
     pending = False
     failure: int = ErrorCode.NONE
     for topic_data in message.topic_data:
+        if not topic_data.partition_data:
+            continue
         topic = _resolve(broker, topic_data, request.version)
         results = []
         for data in topic_data.partition_data:
@@ -157,6 +170,7 @@ def _append(
     admission: Admission | None,
 ) -> tuple[PartitionProduceResponse, bool]:
     """Write one partition's batch; (its result, whether `wait` now waits for it)."""
+    partition = None
     try:
         if isinstance(topic, ErrorCode):
             raise ApiError(topic)
@@ -167,16 +181,11 @@ def _append(
         partition = topic.partition(data.index)
         if partition is None:
             raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-        if wait is not None and topic.config.min_insync_replicas > 1:
-            raise ApiError(
-                ErrorCode.NOT_ENOUGH_REPLICAS,
-                f"min.insync.replicas is {topic.config.min_insync_replicas}, there is one replica",
-            )
         now_ms = broker.clock_ms()
         appended = partition.append(data.records, version, now_ms, admission)
         broker.write_succeeded()
     except ApiError as error:
-        return _failed(data.index, error.code, error.message), False
+        return _refused(data.index, error, partition), False
     except StorageFailed as error:
         broker.storage_failed(error)
         return _failed(data.index, ErrorCode.KAFKA_STORAGE_ERROR, str(error)), False
@@ -202,6 +211,18 @@ def _failed(index: int, code: ErrorCode, message: str) -> PartitionProduceRespon
         log_start_offset=-1,
         error_message=message or code.message,
     )
+
+
+def _refused(index: int, error: ApiError, partition: Partition | None) -> PartitionProduceResponse:
+    result = _failed(index, error.code, error.message)
+    if partition is not None and error.code not in _WITHOUT_LOG_START:
+        result.log_start_offset = partition.log.log_start_offset
+    if isinstance(error, RecordsRefused):
+        result.record_errors = [
+            BatchIndexAndErrorMessage(batch_index=record.index, batch_index_error_message=record.message)
+            for record in error.errors
+        ]
+    return result
 
 
 def _refuse(message: ProduceRequest, code: ErrorCode) -> ProduceResponse:

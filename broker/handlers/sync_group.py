@@ -7,10 +7,11 @@ The answer waits for the leader's assignment, and until that is durable.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broker.coordinator.classic_members import Sync
 from broker.coordinator.outcome import NOBODY
+from protocol.errors import ErrorCode
 from protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 
 if TYPE_CHECKING:
@@ -18,8 +19,15 @@ if TYPE_CHECKING:
     from broker.runtime import Broker
 
 
-def handle(broker: Broker, request: Request) -> Deferred[SyncGroupResponse]:
+_PROTOCOL_VERSION: Final = 5  # KIP-559
+
+
+def handle(broker: Broker, request: Request) -> Deferred[SyncGroupResponse] | SyncGroupResponse:
     message: SyncGroupRequest = request.message
+    if request.version >= _PROTOCOL_VERSION and (
+        message.protocol_type is None or message.protocol_name is None
+    ):
+        return SyncGroupResponse(error_code=ErrorCode.INCONSISTENT_GROUP_PROTOCOL, assignment=b"")
     return broker.groups.sync(
         Sync(
             token=NOBODY,

@@ -50,6 +50,7 @@ MAX_PARTITIONS_PER_REQUEST: Final = 10_000
 UNKNOWN_TOPIC: Final = "This server does not host this topic-partition."
 UNKNOWN_ID: Final = "This server does not host this topic ID."
 DUPLICATE_NAME: Final = "Duplicate topic name."
+NAME_AND_ID: Final = "The provided topic name maps to an ID that was already supplied."
 
 
 def decide(state: State, command: Command, now_ms: int) -> Outcome:
@@ -198,12 +199,15 @@ def _delete_topics(state: State, command: DeleteTopics, now_ms: int) -> Outcome:
     names = Counter(name for name, _ in command.topics if name is not None)
     ids = Counter(topic_id for name, topic_id in command.topics if name is None)
     named = {state.topics[name].topic_id for name in names if name in state.topics}
+    by_both = named & ids.keys()
     records = []
     results = []
     for name, topic_id in command.topics:
         try:
-            _check_deletion(name, topic_id, names, ids, named)
+            _check_deletion(name, topic_id, names, ids)
             topic = state.topics.get(name) if name is not None else state.by_id.get(topic_id)
+            if topic is not None and topic.topic_id in by_both:
+                raise ApiError(ErrorCode.INVALID_REQUEST, NAME_AND_ID)
             if topic is None:
                 if name is None:
                     raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID, UNKNOWN_ID)
@@ -218,9 +222,7 @@ def _delete_topics(state: State, command: DeleteTopics, now_ms: int) -> Outcome:
     return Outcome(records, results)
 
 
-def _check_deletion(
-    name: str | None, topic_id: bytes, names: Counter[str], ids: Counter[bytes], named: set[bytes]
-) -> None:
+def _check_deletion(name: str | None, topic_id: bytes, names: Counter[str], ids: Counter[bytes]) -> None:
     if name is not None and topic_id != ZERO_UUID:
         text = "You may not specify both topic name and topic id."
     elif name is None and topic_id == ZERO_UUID:
@@ -229,8 +231,6 @@ def _check_deletion(
         text = DUPLICATE_NAME
     elif name is None and ids[topic_id] > 1:
         text = "Duplicate topic id."
-    elif name is None and topic_id in named:
-        text = "The provided topic name maps to an ID that was already supplied."
     else:
         return
     raise ApiError(ErrorCode.INVALID_REQUEST, text)

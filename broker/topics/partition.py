@@ -14,6 +14,7 @@ from protocol.errors import ApiError, ErrorCode
 from protocol.record_checks import header_refusal, timestamp_refusal
 from protocol.records import (
     CODEC_MASK,
+    LOG_APPEND_TIME_BIT,
     TRANSACTIONAL_BIT,
     CorruptBatch,
     RecordBatch,
@@ -168,7 +169,16 @@ class Partition:
                 batch, now_ms, config.message_timestamp_before_max_ms, config.message_timestamp_after_max_ms
             )
             if reason is not None:
-                raise ApiError(ErrorCode.INVALID_TIMESTAMP, f"{self}: {reason}")
+                self._refuse_timestamps(records, batch, config, now_ms, reason)
+
+    def _refuse_timestamps(
+        self, records: memoryview, batch: RecordBatch, config: TopicConfig, now_ms: int, reason: str
+    ) -> None:
+        from broker.topics import rewriting
+
+        if not batch.attributes & LOG_APPEND_TIME_BIT:
+            rewriting.refuse_timestamps(self, records, batch, config, now_ms)
+        raise ApiError(ErrorCode.INVALID_TIMESTAMP, f"{self}: {reason}")
 
     def _convert_old_format(self, records: memoryview, version: int) -> memoryview:
         from broker.topics import rewriting

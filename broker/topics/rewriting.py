@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.compression import Codec
 from protocol.errors import ApiError, ErrorCode
 from protocol.legacy import down_convert, up_convert
-from protocol.record_checks import record_errors
+from protocol.record_checks import RecordsRefused, record_errors
 from protocol.records import RecordBatch, assemble, parse_batches, records_bytes
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def rewrite(
 ) -> tuple[memoryview, list[RecordBatch]]:
     """Check the records where the topic asks for it, and recompress to its `compression.type`.
 
-    Raises ApiError INVALID_RECORD or INVALID_TIMESTAMP naming the first record at fault, and CorruptBatch.
+    Raises RecordsRefused naming the records at fault, ApiError, and CorruptBatch.
     """
     if config.validates_records:
         for batch in batches:
@@ -77,6 +77,22 @@ def _validate_records(
 ) -> None:
     errors = record_errors(records, batch, MAX_DECOMPRESSED_BYTES, require_key=config.is_compacted)
     if errors:
-        first = errors[0]
-        code = ErrorCode.INVALID_TIMESTAMP if first.is_timestamp else ErrorCode.INVALID_RECORD
-        raise ApiError(code, f"{partition}: record {first.index} of {batch.record_count}: {first.message}")
+        for error in errors:
+            error.message += f" in topic partition {partition}"
+        raise RecordsRefused(errors)
+
+
+def refuse_timestamps(
+    partition: Partition, records: memoryview, batch: RecordBatch, config: TopicConfig, now_ms: int
+) -> None:
+    """For a batch whose header has a timestamp out of bounds: find the records that have. Raises RecordsRefused."""
+    errors = record_errors(
+        records,
+        batch,
+        MAX_DECOMPRESSED_BYTES,
+        min_timestamp=now_ms - config.message_timestamp_before_max_ms,
+        max_timestamp=now_ms + config.message_timestamp_after_max_ms,
+    )
+    errors = [error for error in errors if error.is_timestamp]
+    if errors:
+        raise RecordsRefused(errors)

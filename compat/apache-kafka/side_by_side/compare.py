@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 TABLE = Path(__file__).parents[1] / "differences.toml"
 ABSENT = "<absent>"
+NULL = "<null>"  # how the table writes what TOML has no word for
 _ANYTHING = object()
 
 
@@ -30,8 +31,8 @@ class Reason:
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.shapes: Sequence[str] = [row["shape"]] if isinstance(row["shape"], str) else row["shape"]
         self.path: str = row["path"]
-        self.kafka = row.get("kafka", _ANYTHING)
-        self.floe = row.get("floe", _ANYTHING)
+        self.kafka = _wanted(row, "kafka")
+        self.floe = _wanted(row, "floe")
         self.reason: str = row["reason"]
         self.uses = 0
 
@@ -45,6 +46,11 @@ class Reason:
 
     def text(self) -> str:
         return f"{', '.join(self.shapes)}  {self.path}: {self.reason}"
+
+
+def _wanted(row: Mapping[str, Any], name: str) -> Any:
+    value = row.get(name, _ANYTHING)
+    return None if value == NULL else value
 
 
 class Rules:
@@ -67,7 +73,7 @@ class Rules:
         return left, len(found) - len(left)
 
     def key_of(self, path: str) -> str | None:
-        """The field that names an element where order means nothing; "" where the element itself does."""
+        """The field (or the first that is set of `a|b`) that names an element, where order means nothing."""
         return next((row["key"] for row in self._unordered if fnmatchcase(path, row["path"])), None)
 
 
@@ -103,7 +109,7 @@ def _by_key(items: list[Any], key: str | None) -> dict[str, Any]:
         return {str(number): item for number, item in enumerate(items)}
     named: dict[str, Any] = {}
     for item in items:
-        name = str(item if key == "" else "+".join(str(item[field]) for field in key.split("+")))
+        name = str(next((item[field] for field in key.split("|") if item.get(field) is not None), None))
         while name in named:
             name += "'"
         named[name] = item

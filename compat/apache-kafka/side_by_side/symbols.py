@@ -12,6 +12,7 @@ from typing import Any
 MADE_UP = {
     "topic_id": "topic id",
     "member_id": "member",
+    "leader": "member",
     "cluster_id": "cluster",
     "producer_id": "producer",
     "session_id": "fetch session",

@@ -27,7 +27,7 @@ def test_described_as_it_is() -> None:
     first, second = group.members
     assert (first.member_id, first.instance_id, first.rack_id, first.member_epoch) == ("a", "i", "r", 1)
     assert (first.client_id, first.client_host, first.member_type) == ("c", "/h", 1)
-    assert first.subscribed_topic_names == ["topic"] and first.subscribed_topic_regex is None
+    assert first.subscribed_topic_names == ["topic"] and first.subscribed_topic_regex == ""
     (assigned,) = first.assignment.topic_partitions
     assert (assigned.topic_name, assigned.partitions) == ("topic", [0, 1, 2, 3])
     (target,) = first.target_assignment.topic_partitions

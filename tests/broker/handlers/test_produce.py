@@ -135,11 +135,50 @@ def test_acks_all_is_answered_when_it_is_durable(tmp_path: Path) -> None:
     with_broker(tmp_path, work)
 
 
-def test_min_insync_replicas_refuses_acks_all_only(tmp_path: Path) -> None:
+def test_min_insync_replicas_is_no_more_than_there_are_replicas(tmp_path: Path) -> None:
     async def work(whole: Whole) -> None:
         await whole.create("t", min_insync_replicas="2")
-        assert (await whole.produce("t")).error_code == ErrorCode.NOT_ENOUGH_REPLICAS
+        assert (await whole.produce("t")).error_code == 0
         assert (await whole.produce("t", acks=1)).error_code == 0
+
+    with_broker(tmp_path, work)
+
+
+def test_refused_records_are_told_one_by_one(tmp_path: Path) -> None:
+    """KIP-467, in Kafka's words."""
+
+    async def work(whole: Whole) -> None:
+        await whole.create("c", cleanup_policy="compact")
+        keys = [b"k", None, b"k", None]
+        records = [Record(timestamp=NOW_MS, key=key, value=b"v") for key in keys]
+        result = await whole.produce("c", build(records))
+        assert result.error_code == ErrorCode.INVALID_RECORD
+        assert result.log_start_offset == 0
+        told = "Compacted topic cannot accept message without key in topic partition c-0"
+        assert [(e.batch_index, e.batch_index_error_message) for e in result.record_errors] == [
+            (1, told),
+            (3, told),
+        ]
+        assert result.error_message == (
+            "One or more records have been rejected due to 2 record errors in total, and only showing the first three "
+            f"errors at most: [RecordError(batchIndex=1, message='{told}'), "
+            f"RecordError(batchIndex=3, message='{told}')]"
+        )
+
+    with_broker(tmp_path, work)
+
+
+def test_records_with_timestamps_out_of_range_are_told(tmp_path: Path) -> None:
+    async def work(whole: Whole) -> None:
+        await whole.create("t", message_timestamp_after_max_ms="1000")
+        far = 4_000_000_000_000
+        records = [Record(timestamp=stamp, key=None, value=b"v") for stamp in (0, far)]
+        result = await whole.produce("t", build(records))
+        assert result.error_code == ErrorCode.INVALID_TIMESTAMP
+        assert result.error_message == "One or more records have been rejected due to invalid timestamp"
+        (error,) = result.record_errors
+        assert error.batch_index == 1
+        assert f"Timestamp {far} of message with offset 1 is out of range" in error.batch_index_error_message
 
     with_broker(tmp_path, work)
 

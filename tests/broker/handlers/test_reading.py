@@ -88,8 +88,19 @@ def test_a_leader_epoch_from_the_future(tmp_path: Path, version: int) -> None:
         message.topics[0].topic_id = topic_id
         data = (await whole.ask(ApiKey.FETCH, version, message)).responses[0].partitions[0]
         assert data.error_code == ErrorCode.UNKNOWN_LEADER_EPOCH
-        if version >= 12:
-            assert data.current_leader.leader_epoch == 0
+        assert data.current_leader is None, "only a client that is behind is told the leader"
+
+    with_broker(tmp_path, work)
+
+
+def test_a_last_fetched_epoch_that_has_not_been(tmp_path: Path) -> None:
+    async def work(whole: Whole) -> None:
+        topic_id = await whole.create("t")
+        await whole.produced("t")
+        message = fetch_request("t", last_fetched_epoch=1)
+        message.topics[0].topic_id = topic_id
+        data = (await whole.ask(ApiKey.FETCH, 13, message)).responses[0].partitions[0]
+        assert data.error_code == ErrorCode.OFFSET_OUT_OF_RANGE
 
     with_broker(tmp_path, work)
 

@@ -218,7 +218,7 @@ class TestDeleteTopics:
             for result in harness.run(DeleteTopics(topics)):
                 assert _answer(result) == (error, message)
         results = harness.run(DeleteTopics([("t1", ZERO_UUID), (None, t1)]))
-        assert [result.error for result in results] == [E.NONE, E.INVALID_REQUEST]
+        assert [result.error for result in results] == [E.INVALID_REQUEST, E.INVALID_REQUEST]
 
     def test_disabled(self) -> None:
         harness = Harness(delete_topic_enable="false")

@@ -214,7 +214,7 @@ def commit(side: Side, name: str, topic: str, offset: int = 5, partition: int = 
         "committed_offset": offset,
         "committed_metadata": more.pop("metadata", "m"),
     }
-    one |= {"commit_timestamp": -1, "committed_leader_epoch": more.pop("epoch", -1)}
+    one |= { "committed_leader_epoch": more.pop("epoch", -1)}
     topic_id = more.pop("topic_id", None) or (side.topic_id(topic) if side.has_id(topic) else None)
     fields = {"group_id": name, "generation_id_or_member_epoch": -1, "member_id": "", "retention_time": -1}
     side.ask(**fields, **{"topics": [{"name": topic, "topic_id": topic_id, "partitions": [one]}], **more})
@@ -246,7 +246,7 @@ def refused_commits(side: Side) -> None:
     one = {
         "partition_index": 0,
         "committed_offset": 1,
-        "commit_timestamp": -1,
+        
         "committed_leader_epoch": -1,
         "committed_metadata": "",
     }
@@ -262,7 +262,7 @@ def by_members(side: Side) -> None:
     one = {
         "partition_index": 0,
         "committed_offset": 1,
-        "commit_timestamp": -1,
+        
         "committed_leader_epoch": -1,
         "committed_metadata": "",
     }
