@@ -1,0 +1,93 @@
+"""Transactions under crashes, delays and doubled requests, by seed; and that the checker finds what it looks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import SOAK
+from tests.simulation.histories import End, History, Poll, Transaction, anomalies
+from tests.simulation.transactions import problems
+
+SEEDS = 10_000 if SOAK else 300
+SEEDS_PER_TEST = 50
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_PER_TEST))
+def test_seeds(first: int) -> None:
+    found = {seed: wrong for seed in range(first, first + SEEDS_PER_TEST) if (wrong := problems(seed))}
+    assert not found
+
+
+def history(
+    *transactions: tuple[End, dict[str, int | None]],
+    final: list[tuple[int, str]],
+    polls: list[Poll] | None = None,
+) -> History:
+    """Everything in partition 0: values with the offsets they were acknowledged at."""
+    return History(
+        [
+            Transaction({value: (0, offset) for value, offset in writes.items()}, end)
+            for end, writes in transactions
+        ],
+        polls or [],
+        {0: final},
+    )
+
+
+def kinds(history: History) -> set[str]:
+    return {anomaly.partition(":")[0] for anomaly in anomalies(history)}
+
+
+def test_a_history_as_it_should_be() -> None:
+    good = history(
+        (End.COMMITTED, {"a": 0, "b": 1}),
+        (End.ABORTED, {"c": 3}),
+        (End.UNKNOWN, {"d": 5, "e": None}),
+        (End.UNKNOWN, {"f": 9}),
+        final=[(0, "a"), (1, "b"), (9, "f")],
+        polls=[Poll("r", [(0, 0, "a")]), Poll("r", [(0, 1, "b")]), Poll("other", [(0, 0, "a")])],
+    )
+    assert kinds(good) == set()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        (history((End.COMMITTED, {"a": 0}), final=[]), "lost write"),
+        (history((End.COMMITTED, {"a": 0}), final=[(0, "a"), (4, "a")]), "duplicate"),
+        (history((End.ABORTED, {"a": 0}), final=[(0, "a")]), "aborted read"),
+        (history(final=[(0, "a")]), "aborted read"),
+        (
+            history((End.ABORTED, {"a": 0}), final=[], polls=[Poll("r", [(0, 0, "a")])]),
+            "aborted read",
+        ),
+        (history((End.UNKNOWN, {"a": 0, "b": 1}), final=[(1, "b")]), "torn transaction"),
+        (
+            history(
+                (End.COMMITTED, {"a": 0}),
+                (End.COMMITTED, {"b": 1}),
+                final=[(0, "a"), (1, "b")],
+                polls=[Poll("r", [(0, 0, "b")])],
+            ),
+            "inconsistent offset",
+        ),
+        (
+            history(
+                (End.COMMITTED, {"a": 1}),
+                (End.COMMITTED, {"b": 0}),
+                final=[(0, "a"), (1, "b")],
+            ),
+            "inconsistent offset",
+        ),
+        (
+            history(
+                (End.COMMITTED, {"a": 0, "b": 1}),
+                final=[(0, "a"), (1, "b")],
+                polls=[Poll("r", [(0, 1, "b")]), Poll("r", [(0, 0, "a")])],
+            ),
+            "non-monotonic poll",
+        ),
+    ],
+)
+def test_the_checker_finds(wrong: History, expected: str) -> None:
+    assert expected in kinds(wrong)
