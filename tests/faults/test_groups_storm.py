@@ -1,4 +1,5 @@
-"""Groups under load whose members are added, removed, killed and frozen at random, with real libraries and processes.
+"""Groups under load whose members are added, removed, killed and frozen at random, with real libraries and processes;
+now and then the broker is killed, too.
 
 Every record is delivered, none is left out, and committed offsets never go back. A schedule is drawn from a seed; with
 FLOE_SOAK=1 there are more of them, with up to 50 members over up to 200 partitions.
@@ -121,7 +122,10 @@ class Storm:
         self.produced = [0] * self.partitions
         self.present: list[Members] = []
         self.gone: list[Members] = []
-        self.producer = Producer({"bootstrap.servers": floe.bootstrap, "linger.ms": 5})
+        # Idempotent, so that a broker that is killed in between does not make it write anything twice.
+        self.producer = Producer(
+            {"bootstrap.servers": floe.bootstrap, "enable.idempotence": True, "log_level": 0}
+        )
         create(floe, self.name, self.partitions)
 
     # --- what happens ---------------------------------------------------------------------------------------------
@@ -150,6 +154,10 @@ class Storm:
     def disturb(self) -> None:
         random = self.random
         what = random.random()
+        if what < 0.08:
+            self.floe.kill()
+            self.floe.start()
+            return
         if what < 0.4 or len(self.present) < 2:
             self.add()
             return
@@ -195,7 +203,10 @@ class Storm:
         for members in self.gone:
             members.wait()
         for members in self.present:
-            assert members.end(signal.SIGTERM) == 0
+            assert members.end(signal.SIGTERM) in (
+                0,
+                -signal.SIGTERM,
+            )  # the latter from one that was not up yet
         self.gone += self.present
         self.present = []
         expected = {(p, offset) for p, count in enumerate(self.produced) for offset in range(count)}
@@ -207,7 +218,8 @@ class Storm:
 
     def committed(self) -> list[int]:
         """What is committed, 0 where nothing was ever read."""
-        consumer = Consumer({"bootstrap.servers": self.floe.bootstrap, "group.id": self.name})
+        settings = {"bootstrap.servers": self.floe.bootstrap, "group.id": self.name, "log_level": 0}
+        consumer = Consumer(settings)
         try:
             asked = [TopicPartition(self.name, p) for p in range(self.partitions)]
             return [max(position.offset, 0) for position in consumer.committed(asked, LIMIT_S)]
