@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker.config_topics import TOPIC_SETTINGS
+from broker.handlers import delete_records
+from broker.request import Request
 from broker.security.operations import Resource, authorized_operations
 from protocol.api import ApiKey
 from protocol.errors import ErrorCode
@@ -19,11 +21,18 @@ from protocol.messages.create_topics import (
     CreatableTopicConfig,
     CreateTopicsRequest,
 )
-from protocol.messages.delete_records import DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic
+from protocol.messages.delete_records import (
+    DeleteRecordsPartition,
+    DeleteRecordsRequest,
+    DeleteRecordsResponse,
+    DeleteRecordsTopic,
+)
 from protocol.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from protocol.messages.describe_topic_partitions import Cursor, DescribeTopicPartitionsRequest, TopicRequest
+from protocol.records import Record, build, parse_batches
 from protocol.schema import ZERO_UUID
 from tests.broker.handlers.stand import StandIn
+from tests.broker.topics.fakes import NOW_MS
 
 E = ErrorCode
 
@@ -233,6 +242,23 @@ def test_delete_records(stand: StandIn, version: int) -> None:
         (E.NONE, 10),
     ]
     assert no.partitions[0].error_code == E.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def test_records_that_were_acknowledged_before_their_sync_can_be_deleted(stand: StandIn) -> None:
+    """acks=1 tells the offset a moment before the sync."""
+    partition = stand.catalog.topics["a"].partition(0)
+    assert partition is not None
+    data = memoryview(build([Record(timestamp=NOW_MS, value=b"v") for _ in range(10)]))
+    partition.log.append(data, parse_batches(data), NOW_MS)
+    asked = DeleteRecordsPartition(partition_index=0, offset=10)
+    message = DeleteRecordsRequest(topics=[DeleteRecordsTopic(name="a", partitions=[asked])])
+    waiting = delete_records.handle(stand, Request(ApiKey.DELETE_RECORDS, 2, 1, "test", message, None))  # type: ignore[arg-type]
+    assert not waiting.is_resolved
+    stand.flusher.run_round()
+    got: list[DeleteRecordsResponse] = []
+    waiting.then(got.append)
+    (result,) = got[0].topics[0].partitions
+    assert (result.error_code, result.low_watermark) == (E.NONE, 10)
 
 
 def test_delete_records_of_a_compacted_topic() -> None:
