@@ -58,14 +58,15 @@ def _type_of(uri: str) -> str:
 def load(given: Mapping[str, str], name: str = NAME) -> Catalog:
     """Opens the catalog. Raises CatalogUnusable."""
     from pyiceberg.catalog import load_catalog
+    from pyiceberg.exceptions import NotInstalledError
 
     from broker.tiering.local_files import IMPLEMENTATION
 
     _make_folder(given.get("uri", ""))
     try:
         return load_catalog(name, **{"py-io-impl": IMPLEMENTATION, **given})
-    except ModuleNotFoundError as error:
-        package = _DRIVERS.get(_kind(given), error.name)
+    except (ModuleNotFoundError, NotInstalledError) as error:
+        package = _DRIVERS.get(_kind(given)) or getattr(error, "name", None) or error
         raise CatalogUnusable(
             f"the catalog needs the Python package {package}, which is not installed"
         ) from error

@@ -1,0 +1,221 @@
+"""Catalogs and warehouses: the embedded one, a real PostgreSQL, an S3 endpoint, and what is said when it fails."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+
+from broker.tiering import catalogs
+from broker.tiering.catalogs import CatalogUnusable
+from broker.tiering.maintenance import Maintenance, MaintenanceSettings
+from broker.tiering.tables import TopicTable
+from tests.broker.tiering.tables_of_tests import IDENTIFIER, START_US, VALUE, WRITER, contents, once, put
+
+DEADLINE_S = 60
+
+
+def test_without_settings_it_is_a_file_of_the_data_folder(tmp_path: Path) -> None:
+    found = catalogs.properties({}, str(tmp_path))
+    assert found == {
+        "type": "sql",
+        "uri": f"sqlite:///{tmp_path}/catalog.db",
+        "warehouse": f"file://{tmp_path}/warehouse",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"uri": "http://lake:8181", "warehouse": "prod"}, "rest"),
+        ({"uri": "postgresql+psycopg2://me@db/lake", "warehouse": "s3://lake/floe"}, "sql"),
+        ({"uri": "thrift://hive:9083", "warehouse": "s3://lake/floe"}, "hive"),
+        ({"type": "glue", "warehouse": "s3://lake/floe"}, "glue"),
+    ],
+)
+def test_the_kind_follows_from_the_address(given: dict[str, str], kind: str) -> None:
+    found = catalogs.properties(given, "/data")
+    assert found["type"] == kind
+    assert found["warehouse"] == given["warehouse"]
+    assert catalogs.properties(given, "/data", "/mnt/lake")["warehouse"] == "file:///mnt/lake"
+
+
+def _use(made: SqlCatalog) -> None:
+    """The whole life of a table in it."""
+    table = TopicTable.open(made, IDENTIFIER, WRITER, VALUE)
+    for index in range(3):
+        put(table, {0: range(index * 10, index * 10 + 10)})
+    again = TopicTable.open(made, IDENTIFIER, WRITER, VALUE)
+    assert again.marks() == {0: 30}
+    done = Maintenance(again, MaintenanceSettings(snapshot_keep=1, snapshot_expire_ms=0)).run(
+        START_US // 1000 + (1 << 41), force=True
+    )
+    assert (done.files_before, done.files_after, done.snapshots_expired) == (3, 1, 3)
+    assert again.rewind({0: 15}).marks == {0: 15}
+    put(again, {0: range(15, 40)})
+    assert contents(made) == once({0: 40})
+
+
+def test_the_embedded_catalog(tmp_path: Path) -> None:
+    made = catalogs.load(catalogs.properties({}, str(tmp_path / "new folder")))
+    assert isinstance(made, SqlCatalog)
+    _use(made)
+    assert (tmp_path / "new folder" / "catalog.db").exists()
+
+
+# -- PostgreSQL
+
+
+def _postgres_folder() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    if found:
+        return found[-1].parent
+    on_path = shutil.which("postgres")
+    return Path(on_path).parent if on_path else None
+
+
+def _not_root() -> str | None:
+    """PostgreSQL refuses to run as root; None where we are somebody else already."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """The URI of a server of our own."""
+    binaries = _postgres_folder()
+    if binaries is None:
+        pytest.skip(
+            "PostgreSQL is not installed (Debian: apt-get install postgresql): its catalog is not tested"
+        )
+    user, port = _not_root(), _free_port()
+    folder = Path(tempfile.mkdtemp(prefix="floe-postgres-"))
+    if user is not None:
+        shutil.chown(folder, user)
+    data = folder / "data"
+    initialise = [
+        str(binaries / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "floe",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--no-sync",
+    ]
+    subprocess.run(initialise, check=True, user=user, capture_output=True, cwd=folder)
+    options = ["-p", str(port), "-h", "127.0.0.1", "-k", "", "-c", "fsync=off"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [str(binaries / "postgres"), "-D", str(data), *options],
+            user=user,
+            stderr=log,
+            stdout=log,
+            cwd=folder,
+        )
+    try:
+        _await_port(server, port, folder / "log")
+        yield f"postgresql+psycopg2://floe@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)  # a fast shutdown: does not wait for clients
+        server.wait(DEADLINE_S)
+        shutil.rmtree(folder)
+
+
+def _await_port(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while "ready to accept connections" not in log.read_text():
+        assert server.poll() is None, log.read_text()
+        assert time.monotonic() < deadline_s, log.read_text()
+        os.sched_yield()
+    with socket.create_connection(("127.0.0.1", port), DEADLINE_S):
+        pass
+
+
+def test_a_catalog_in_postgresql(tmp_path: Path, postgresql: str) -> None:
+    made = catalogs.load(catalogs.properties({"uri": postgresql, "warehouse": str(tmp_path)}, "/unused"))
+    assert isinstance(made, SqlCatalog)
+    _use(made)
+
+
+def test_a_password_is_not_told(postgresql: str) -> None:
+    wrong = postgresql.replace("floe@", "nobody:secret@").replace("/postgres", "/nothing")
+    with pytest.raises(CatalogUnusable) as told:
+        catalogs.load(catalogs.properties({"uri": wrong}, "/unused"))
+    assert "127.0.0.1" in str(told.value)
+    assert "secret" not in str(told.value)
+
+
+# -- S3
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """Properties for an endpoint with the bucket `lake`."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    secrets = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=endpoint, **secrets).create_bucket(Bucket="lake")
+    try:
+        yield {
+            "s3.endpoint": endpoint,
+            "s3.access-key-id": "a",
+            "s3.secret-access-key": "b",
+            "s3.region": "us-east-1",
+        }
+    finally:
+        server.stop()
+
+
+def test_a_warehouse_in_s3(tmp_path: Path, s3: dict[str, str]) -> None:
+    made = catalogs.load(catalogs.properties(s3, str(tmp_path), "s3://lake/floe"))
+    assert isinstance(made, SqlCatalog)
+    _use(made)
+    assert made.load_table("floe.orders").location() == "s3://lake/floe/floe/orders-id-of-orders"
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+# -- what is said
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"type": "cassandra", "uri": "x"}, "floe.table.catalog.*"),
+        ({"type": "sql", "uri": "nonsense"}, "cannot be used"),
+        ({"type": "sql", "uri": "mysql://db/lake"}, "needs the Python package mysqlclient"),
+    ],
+)
+def test_a_catalog_that_cannot_be_used(given: dict[str, str], told: str) -> None:
+    with pytest.raises(CatalogUnusable, match=told.replace("*", r"\*")):
+        catalogs.load(catalogs.properties(given, "/unused"))
+
+
+def test_where_tables_of_other_catalogs_go() -> None:
+    assert catalogs.warehouse_url({"warehouse": "prod"}) is None
+    assert catalogs.warehouse_url({"warehouse": "s3://lake/floe/"}) == "s3://lake/floe"

@@ -1,0 +1,50 @@
+"""A table that is committed to every ten seconds for a day: what there is of everything stays bounded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from broker.tiering.maintenance import EXPIRE_SNAPSHOTS, Maintenance, MaintenanceSettings
+from broker.tiering.rewriting import MERGE_COUNT as MERGE_FILES
+from broker.tiering.snapshots import MERGE_COUNT as MERGE_MANIFESTS
+from tests.broker.tiering.tables_of_tests import ManualTime, catalog, contents, files, once, open_table
+
+IS_SOAK = bool(os.environ.get("FLOE_SOAK"))
+COMMITS = 8640 if IS_SOAK else 200
+INTERVAL_MS = 10_000
+SETTINGS = MaintenanceSettings(snapshot_expire_ms=3_600_000 if IS_SOAK else 600_000)
+PARTITION_VALUES = max(1, COMMITS * INTERVAL_MS // 3_600_000) + 1
+
+
+def test_a_simulated_day(tmp_path: Path) -> None:
+    made = catalog(tmp_path)
+    time = ManualTime()
+    table = open_table(made, clock=time.clock())
+    keeper = Maintenance(table, SETTINGS)
+    kept = SETTINGS.snapshot_expire_ms // INTERVAL_MS
+    for index in range(COMMITS):
+        time.now_ms += INTERVAL_MS
+        table.commit(
+            files(table.target(), {0: range(index * 2, index * 2 + 2)}, time.now_ms * 1000),
+            {0: index * 2 + 2},
+        )
+        if keeper.is_due(time.now_ms):
+            keeper.run(time.now_ms)
+        if index % 50 == 49:
+            iceberg = table.main.iceberg
+            current = iceberg.current_snapshot()
+            assert current is not None
+            assert current.summary is not None
+            # Compactions are snapshots too, one in thirty commits and sometimes several at once.
+            assert len(iceberg.snapshots()) <= (kept + EXPIRE_SNAPSHOTS) * 1.2
+            assert int(current.summary["total-data-files"] or 0) <= PARTITION_VALUES + 30 + 4 * MERGE_FILES
+            assert len(current.manifests(iceberg.io)) <= 3 * MERGE_MANIFESTS
+            assert os.path.getsize(iceberg.metadata_location.removeprefix("file://")) < 1_500 * (kept + 100)
+            assert len(list(tmp_path.rglob("*.metadata.json"))) <= 102
+    assert contents(made) == once({0: COMMITS * 2})
+    # Two lists or manifests a snapshot, a data file a commit within the expiry, metadata files.
+    assert (
+        sum(path.is_file() for path in tmp_path.rglob("*"))
+        < 5 * (kept + EXPIRE_SNAPSHOTS) + PARTITION_VALUES + 300
+    )
