@@ -129,7 +129,8 @@ class Tables:
             self._final_jobs.append(job)
             self.tabled.drops.append(job)
             self.tabled.is_saved = False
-        elif topic.topic_id in self._behind and topic.has_table:
+        elif topic.has_table:
+            self._note_behind(topic)
             partitions = self._ranges(topic)
             for fields in partitions:
                 fields["folder"] = deleted_directory(fields["folder"], topic.topic_id)
@@ -138,6 +139,13 @@ class Tables:
         self._forget(topic.topic_id)
         self.tabled.forget(topic.topic_id)
         self._wake.set()
+
+    def _note_behind(self, topic: Topic) -> None:
+        """Find what is behind among the logs that somebody opened, looked at lately or not."""
+        for partition in topic.made_partitions():
+            opened = partition.opened_log
+            if opened is not None and opened.last_stable_offset > self.tabled_offset(topic, partition.index):
+                self._behind.setdefault(topic.topic_id, set()).add(partition.index)
 
     def _forget(self, topic_id: bytes) -> None:
         self._behind.pop(topic_id, None)
@@ -217,11 +225,11 @@ class Tables:
 
     async def _rest(self) -> None:
         """Sleep until something is due or told, but look no more often than LOOK_INTERVAL_S."""
-        await asyncio.sleep(LOOK_INTERVAL_S if self._wake.is_set() and not self._is_closing else 0)
-        if self._noted or self._is_closing:
+        if self._wake.is_set():
+            if not self._is_closing:
+                await asyncio.sleep(LOOK_INTERVAL_S)
             self._wake.clear()
             return
-        self._wake.clear()
         due_ms = self.planner.next_due_ms()
         wait_s = SAVE_INTERVAL_S if not self.tabled.is_saved else None
         if due_ms is not None:
