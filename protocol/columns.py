@@ -1,8 +1,9 @@
 """Records of many batches as numpy columns: where everything is, nothing copied, nothing looked at one by one.
 
-A record's length is a varint, so its successor is only known once it is read. That one step is done record by
-record (`_walk`); all other fields are decoded for all records at once: the byte at every record's position is
-gathered, and the few records whose varint goes on are gathered again.
+A record's length is a varint, so its successor is only known once it is read. That one step is done record by record,
+or, where there are many batches, for the first record of each, the second of each, and so on. All other fields are
+decoded for all records at once: the byte at every record's position is gathered, and the records whose varint goes on
+are gathered again.
 
 Keys, values and headers stay where they are, as ranges of `data`: whoever wants them elsewhere copies them
 with the tool of their own trade. Every range is checked against its record, every record against its batch.
@@ -41,6 +42,9 @@ PIECE_BYTES: Final = 1 << 24
 
 COMPRESSION_GUESS: Final = 8
 """How many times its compressed size a batch is taken to have when batches are grouped."""
+
+ABREAST: Final = 100
+"""How many batches make it worth while to walk through all of them abreast: a step costs as much as so many records."""
 
 HEADER_ROUNDS: Final = 16
 """Headers of a record that are decoded for all records at once; a record with more has the rest read singly."""
@@ -145,7 +149,7 @@ def record_layout(block: Buffer, record_count: int) -> RecordLayout:
     Everything but the inside of headers is checked. Raises CorruptBatch.
     """
     try:
-        return _layout(np.frombuffer(block, np.uint8), _walk(block, [(0, len(block), record_count)]))
+        return _layout(np.frombuffer(block, np.uint8), _starts(block, [(0, len(block), record_count)]))
     except _Damaged:
         raise CorruptBatch(f"the {len(block)} bytes are not {record_count} records") from None
 
@@ -192,7 +196,7 @@ def _decode_group(
 ) -> Iterator[RecordColumns]:
     try:
         joined, spans = _blocks(data, batches, max_decompressed_bytes)
-        starts = _walk(joined, spans)
+        starts = _starts(joined, spans)
         counts = np.array([count for _, _, count in spans], np.int64)
         ends = np.cumsum(counts)
         joined_bytes = np.frombuffer(joined, np.uint8)
@@ -227,14 +231,42 @@ def _blocks(
     return blocks[0] if len(blocks) == 1 else b"".join(blocks), spans
 
 
-def _walk(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> Int64s:
+def _starts(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> Int64s:
     """The positions of all records; each span is filled by its records exactly, or it is damaged."""
+    counts = [count for _, _, count in spans]
+    if min(counts) < 0:
+        raise _Damaged
+    if sum(counts) >= ABREAST * max(counts) and sum(counts) <= PIECE_RECORDS:
+        return _walk_abreast(np.frombuffer(data, np.uint8), spans)
+    return _walk(data, spans)
+
+
+def _walk_abreast(data: Bytes, spans: Sequence[tuple[int, int, int]]) -> Int64s:
+    table = np.array(spans, np.int64)
+    firsts = np.cumsum(table[:, 2]) - table[:, 2]  # where each span's records begin in the result
+    order = np.argsort(-table[:, 2], kind="stable")  # so that those that are not through yet are a prefix
+    positions, ends, counts = table[order].T
+    firsts = firsts[order]
+    starts = np.empty(int(counts.sum()), np.int64)
+    walking = len(spans)
+    for index in range(int(counts[0]) + 1):
+        through = int(np.searchsorted(-counts[:walking], -index, side="left"))
+        if through < walking:
+            if (positions[through:] != ends[through:walking]).any():
+                raise _Damaged
+            walking, positions = through, positions[:through]
+        if walking:
+            starts[firsts[:walking] + index] = positions
+            lengths, behind = _varints(data, positions)
+            positions = behind + np.maximum(lengths, 0)  # `_layout` refuses negative lengths
+    return starts
+
+
+def _walk(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> Int64s:
     starts = array("q")
     append = starts.append
     try:
         for position, end, count in spans:
-            if count < 0:
-                raise _Damaged
             for _ in range(count):
                 append(position)
                 byte = data[position]

@@ -86,6 +86,22 @@ def test_columns_hold_what_the_plain_decoder_finds(source: list[bytearray]) -> N
     assert by_columns(data) == by_record(data)
 
 
+@settings(max_examples=30)
+@given(st.lists(batches, min_size=1, max_size=4), st.integers(0, 255), st.integers(0, 400), st.data())
+def test_many_batches_are_read_as_each_for_itself(
+    source: list[bytearray], byte: int, at: int, data: st.DataObject
+) -> None:
+    many = data.draw(st.permutations(source * 120 if len(source[0]) < 500 else source))
+    whole = bytearray().join(many)
+    assert outcome(by_columns, whole) == outcome(by_record, whole)
+    victim = data.draw(st.integers(0, len(many) - 1))
+    position = (
+        sum(map(len, many[:victim])) + 57 + at % (len(many[victim]) - 57)
+    )  # the record count, or behind it
+    whole[position] = byte
+    assert outcome(by_columns, whole) == outcome(by_record, whole)
+
+
 @settings(max_examples=300)
 @given(st.lists(record, min_size=1, max_size=4), st.data())
 def test_damaged_records_raise_the_plain_decoders_error(source: list[Record], data: st.DataObject) -> None:
