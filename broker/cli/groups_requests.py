@@ -26,6 +26,7 @@ DEAD: Final = "Dead"  # how brokers that cannot say "not found" describe a group
 
 _CONSUMER_PROTOCOL_TYPE: Final = "consumer"
 _GROUP_KEY_TYPE: Final = 0
+TRANSACTION: Final = 1
 # Later versions name topics by their ids, which a deleted topic no longer has (KIP-848).
 _LAST_VERSION_WITH_NAMES: Final = 9
 _VERSION_SIZE: Final = 2  # the int16 before an assignment
@@ -86,12 +87,19 @@ class Group:
         return self.state in (EMPTY, DEAD)
 
 
-def at_coordinator(client: Client, group_id: str, ask: Callable[[Connection], Value]) -> Value:
-    """Return `ask(connection to the group's coordinator)`, looking again while the coordinator moves or loads."""
-    return client.retrying(lambda: ask(client.connect(_find_coordinator(client, group_id))), _MOVING)
+def at_coordinator(
+    client: Client, group_id: str, ask: Callable[[Connection], Value], key_type: int = _GROUP_KEY_TYPE
+) -> Value:
+    """Return `ask(connection to the group's coordinator)`, looking again while the coordinator moves or loads.
+
+    With the key type TRANSACTION it is the coordinator of a transactional id.
+    """
+    return client.retrying(
+        lambda: ask(client.connect(_find_coordinator(client, group_id, key_type))), _MOVING
+    )
 
 
-def _find_coordinator(client: Client, group_id: str) -> Address:
+def _find_coordinator(client: Client, group_id: str, key_type: int) -> Address:
     from protocol.messages.find_coordinator import FindCoordinatorRequest
 
     connection = client.any_broker()
@@ -102,10 +110,11 @@ def _find_coordinator(client: Client, group_id: str) -> Address:
     else:
         request.key = group_id
     if version >= 1:
-        request.key_type = _GROUP_KEY_TYPE
+        request.key_type = key_type
     response = connection.request(ApiKey.FIND_COORDINATOR, request, version)
     found = response.coordinators[0] if version >= 4 else response
-    check(found.error_code, f"Coordinator of group {group_id}", found.error_message)
+    kind = "group" if key_type == _GROUP_KEY_TYPE else "transactional id"
+    check(found.error_code, f"Coordinator of {kind} {group_id}", found.error_message)
     return found.host, found.port
 
 
