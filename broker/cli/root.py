@@ -27,6 +27,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("broker.cli.generate:generate", "Send made-up events, for trying things out."),
     "consume": ("broker.cli.consume:consume", "Print the records of a topic."),
     "groups": ("broker.cli.groups:groups", "List, describe and delete consumer groups, move their offsets."),
+    "transactions": (
+        "broker.cli.transactions:transactions",
+        "List, describe and abort transactions, find hanging ones.",
+    ),
+    "sql": ("broker.cli.sql:sql", "Ask questions to topics: their tables and what is not in them yet."),
     "compact": ("broker.cli.compact:compact", "Compact topics now, see how compact they are."),
     "log": ("broker.cli.log:log", "Look into the log files of a data folder, offline."),
     "bench": ("broker.cli.bench:bench", "Load a broker with prebuilt requests and measure it."),
