@@ -20,19 +20,30 @@ def assign_range(
     """What each member is to have. `partition_counts` has every topic somebody subscribes to."""
     order = sorted(members, key=lambda member_id: (_first_partition(members[member_id]), member_id))
     assigned: dict[str, set[TopicPartition]] = {member_id: set() for member_id in order}
+    for topic_id, reader_ids in _readers(members, order).items():
+        count = partition_counts[topic_id]
+        quota, extra = divmod(count, len(reader_ids))
+        start = 0
+        for position, member_id in enumerate(reader_ids):
+            if start == count:
+                break  # of a topic with fewer partitions than readers the others get nothing
+            end = start + quota + (position < extra)
+            assigned[member_id].update((topic_id, index) for index in range(start, end))
+            start = end
+        assert start == count
+    return {member_id: frozenset(partitions) for member_id, partitions in assigned.items()}
+
+
+def _readers(members: Mapping[str, MemberSpec], order: list[str]) -> dict[bytes, list[str]]:
+    """The members that read each topic, in order."""
+    subscriptions = {member.subscribed for member in members.values()}
+    if len(subscriptions) == 1:
+        return dict.fromkeys(subscriptions.pop(), order)
     readers: dict[bytes, list[str]] = {}
     for member_id in order:
         for topic_id in members[member_id].subscribed:
             readers.setdefault(topic_id, []).append(member_id)
-    for topic_id, reader_ids in readers.items():
-        quota, extra = divmod(partition_counts[topic_id], len(reader_ids))
-        start = 0
-        for position, member_id in enumerate(reader_ids):
-            end = start + quota + (position < extra)
-            assigned[member_id].update((topic_id, index) for index in range(start, end))
-            start = end
-        assert start == partition_counts[topic_id]
-    return {member_id: frozenset(partitions) for member_id, partitions in assigned.items()}
+    return readers
 
 
 def _first_partition(member: MemberSpec) -> float:
