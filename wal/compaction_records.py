@@ -183,22 +183,21 @@ def clean(chunk: bytes, batches: Sequence[RecordBatch], rules: Rules, end_positi
     """
     replaced: dict[int, Buffer | None] = {}  # by position; None: it goes
     to_look_at: list[RecordBatch] = []
-    stays = {
-        batch.position
-        for batch in batches
-        if batch.position + batch.size == end_position or rules.stays_empty(batch)
-    }
+    stays = {batch.position: _emptied(batch) for batch in batches if rules.stays_empty(batch)}
+    last = batches[-1]
+    if last.position + last.size == end_position and last.position not in stays:
+        stays[last.position] = _placeholder(last)
     for batch in batches:
         if batch.is_control:
             _clean_control(chunk, batch, rules, stays, replaced)
         elif rules.transactions.is_aborted(batch) or batch.record_count == 0:
-            replaced[batch.position] = _emptied(batch) if batch.position in stays else None
+            replaced[batch.position] = stays.get(batch.position)
         else:
             to_look_at.append(batch)
     for group in groups(chunk, to_look_at):
         _clean_group(chunk, group, rules, stays, replaced)
     left = Left()
-    untouched_from = batches[0].position if batches else 0
+    untouched_from = batches[0].position
     for batch in batches:
         if batch.position in replaced:
             if untouched_from < batch.position:
@@ -211,7 +210,7 @@ def clean(chunk: bytes, batches: Sequence[RecordBatch], rules: Rules, end_positi
             batch = parse_header(block, 0)
         left.batches.append(batch)
         left.records += batch.record_count
-    if batches and untouched_from < (end := batches[-1].position + batches[-1].size):
+    if untouched_from < (end := batches[-1].position + batches[-1].size):
         left.parts.append(memoryview(chunk)[untouched_from:end])
     return left
 
@@ -224,14 +223,18 @@ def control_type(chunk: bytes, batch: RecordBatch) -> int | None:
 
 
 def _clean_control(
-    chunk: bytes, batch: RecordBatch, rules: Rules, stays: set[int], replaced: dict[int, Buffer | None]
+    chunk: bytes,
+    batch: RecordBatch,
+    rules: Rules,
+    stays: Mapping[int, Buffer],
+    replaced: dict[int, Buffer | None],
 ) -> None:
     kind = control_type(chunk, batch)
     is_needless = rules.transactions.is_needless(batch, kind)
     has_horizon = bool(batch.attributes & DELETE_HORIZON_BIT)
     has_passed = is_needless and has_horizon and batch.base_timestamp <= rules.now_ms
     if has_passed or kind is None:
-        replaced[batch.position] = _emptied(batch) if batch.position in stays else None
+        replaced[batch.position] = stays.get(batch.position)
     elif is_needless and not has_horizon:
         group = Group(chunk, [batch])
         replaced[batch.position] = _with_horizon(group, batch, np.arange(batch.record_count), rules)
@@ -241,7 +244,7 @@ def _clean_group(
     chunk: bytes,
     batches: list[RecordBatch],
     rules: Rules,
-    stays: set[int],
+    stays: Mapping[int, Buffer],
     replaced: dict[int, Buffer | None],
 ) -> None:
     group = Group(chunk, batches)
@@ -253,7 +256,7 @@ def _clean_group(
         batch = batches[index]
         sets_horizon = bool(has_tombstone[index]) and not batch.attributes & DELETE_HORIZON_BIT
         if kept[index] == 0:
-            replaced[batch.position] = _emptied(batch) if batch.position in stays else None
+            replaced[batch.position] = stays.get(batch.position)
         elif sets_horizon:
             first = int(group.firsts[index])
             chosen = first + np.flatnonzero(keep[first : first + int(group.counts[index])])
@@ -366,6 +369,16 @@ def _emptied(batch: RecordBatch) -> bytearray:
     header = _copy(batch)
     header.attributes = batch.attributes & _KEPT_ATTRIBUTES
     header.base_timestamp = NO_TIMESTAMP
+    header.record_count = 0
+    return assemble(header, b"")
+
+
+def _placeholder(batch: RecordBatch) -> bytearray:
+    """A batch that stays for nothing but its offsets: of no producer and no transaction, so that it keeps no marker."""
+    header = _copy(batch)
+    header.attributes = batch.attributes & LOG_APPEND_TIME_BIT
+    header.base_timestamp = NO_TIMESTAMP
+    header.producer_id = header.producer_epoch = header.base_sequence = -1
     header.record_count = 0
     return assemble(header, b"")
 
