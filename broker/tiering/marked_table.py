@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -219,7 +220,9 @@ class MarkedTable:
         def build(metadata: TableMetadata) -> Attempt:
             self._check(metadata)
             transaction = Transaction(self.iceberg)
-            transaction.delete(doomed, snapshot_properties=mark.summary())
+            with warnings.catch_warnings():  # that nothing matched is no news: only marks go back then
+                warnings.simplefilter("ignore", UserWarning)
+                transaction.delete(doomed, snapshot_properties=mark.summary())
             made = [one.snapshot for one in transaction._updates if isinstance(one, AddSnapshotUpdate)]
             if not made:  # no such rows
                 place, now_ms = self._place(), self.clock.now_ms()
