@@ -1,7 +1,8 @@
 """The transaction coordinator: where decisions on transactions meet the log, the clock and the clients.
 
-    EndTxn ──► PrepareCommit written ──► … durable … ──► markers appended ──► … durable … ──► CompleteCommit written
-                                                         (every partition, and the groups' offsets)       └► the reply
+    EndTxn ──► PrepareCommit ─ … durable … ─► markers ─ … durable … ─► CompleteCommit ─ … durable … ─► the reply
+               written                        appended: partitions,    written
+                                              groups' offsets
 
 As in `coordinator.py` a decision is written, then applied, then told when it is durable. Three steps are bound to each
 other by durability, so that a crash between any two of them is only a detour: a marker is written when the decision it
@@ -10,7 +11,7 @@ there; a marker that is there already is written a second time, which changes no
 
 The reply to EndTxn comes when the transaction is complete, later than Kafka's, which comes when it is prepared: whoever
 has the reply finds the records, and the next transaction need not be told to come again. If a marker cannot be written
-now (a full disk), the reply no longer waits for it.
+now (a full disk), the client is told to come again (CONCURRENT_TRANSACTIONS).
 
 Partitions that Produce 12 and TxnOffsetCommit 5 add are written down together with what they are added for, and the
 reply waits for both: a flusher's round, not two. After a crash that kept the one without the other, `adopt` makes up
@@ -40,7 +41,6 @@ from broker.coordinator.transaction_decide import (
     EndTransaction,
     Granted,
     InitProducer,
-    after_completion,
     decide_add,
     decide_complete,
     decide_end,
@@ -475,13 +475,13 @@ class TransactionCoordinator:
         return True
 
     def _markers_delayed(self, transaction: Transaction, now_ms: int) -> None:
-        """Try again later. How it ends is decided, so whoever waits for the end is told."""
+        """Try again later; so does whoever waits for the end."""
         transactional_id = transaction.transactional_id
         key = TimerKey(TimerKind.MARKERS, transactional_id)
         self._change_timers([TimerChange(key, now_ms + RETRY_MS)])
         waiting = self.transactions.ending.pop(transactional_id, [])
-        granted = Granted(ErrorCode.NONE, *after_completion(transaction))
-        self._resolve([Reply(token, granted) for token in waiting])
+        later = Granted(ErrorCode.CONCURRENT_TRANSACTIONS)
+        self._resolve([Reply(token, later) for token in waiting])
         self._kick()
 
     def _is_current(self, transaction: Transaction) -> bool:
@@ -493,13 +493,12 @@ class TransactionCoordinator:
         transactional_id = transaction.transactional_id
         now_ms = self._host.clock_ms()
         ending = list(self.transactions.ending.get(transactional_id, ()))
-        outcome = decide_complete(transaction, ending, now_ms)
-        # That it is complete follows from what is durable already: the answer need not wait for the record.
-        if not self._commit(outcome._replace(replies=())):
+        # The answer waits for the record: were that lost and what the client wrote next not, the markers that are
+        # written again would end the next transaction.
+        if not self._commit(decide_complete(transaction, ending, now_ms)):
             self._markers_delayed(transaction, now_ms)
             return
         self._marked.pop(transactional_id, None)
-        self._resolve(outcome.replies)
         self._kick()
 
     # --- timers -------------------------------------------------------------------------------------------------
