@@ -26,6 +26,7 @@ from protocol.errors import ApiError
 from wal.checkpoint import TopicPartition
 from wal.errors import DiskFull
 from wal.layout import deleted_directory, partition_directory
+from wal.txn_index import CorruptTransactionIndex
 
 if TYPE_CHECKING:
     from broker.runtime import Broker
@@ -321,8 +322,8 @@ class Tables:
                 continue
             try:
                 aborted, end_offset = _aborted(opened, start_offset, end_offset)
-            except ApiError as error:
-                self.held.setdefault(topic.topic_id, {})[index] = str(error)
+            except (ApiError, CorruptTransactionIndex) as error:
+                self._hold(topic, index, str(error))
                 continue
             ranges.append(
                 {
@@ -342,16 +343,18 @@ class Tables:
             return
         tabled = self.tabled.of(topic_id, topic.name)
         self._take_result(tabled, result, now_ms)
-        self.held[topic_id] = {int(index): reason for index, reason in result.get("held", {}).items()}
-        for index, reason in self.held[topic_id].items():
-            log.error("%s-%d: %s; its table waits, other partitions go on", topic.name, index, reason)
+        held = {int(index): reason for index, reason in result["held"].items()}
+        for index in map(int, result["committed"]):
+            if index in held:
+                self._hold(topic, index, held[index])
+            else:
+                self.held.get(topic_id, {}).pop(index, None)
         behind = self._behind.get(topic_id, set())
         for index in list(behind):
             partition = topic.partition(index)
             opened = partition.opened_log if partition is not None else None
-            if index in self.held[topic_id] or (
-                opened is not None and opened.last_stable_offset <= tabled.offsets.get(index, 0)
-            ):
+            is_tabled = opened is not None and opened.last_stable_offset <= tabled.offsets.get(index, 0)
+            if is_tabled or index in held:
                 behind.discard(index)
         if result["maintenance_due"]:
             self._maintenance[topic_id] = None
@@ -362,6 +365,13 @@ class Tables:
             self._behind.pop(topic_id, None)
         elif topic_id not in self.planner:
             self.planner.progressed(topic_id, 0, self.pace(topic), now_ms)
+
+    def _hold(self, topic: Topic, index: int, reason: str) -> None:
+        """A partition cannot be read on; it is looked at again when it has new records."""
+        reasons = self.held.setdefault(topic.topic_id, {})
+        if reasons.get(index) != reason:
+            log.error("%s-%d: %s; its table waits, other partitions go on", topic.name, index, reason)
+        reasons[index] = reason
 
     def _take_result(self, tabled: TabledTopic, result: dict[str, Any], now_ms: int) -> None:
         tabled.offsets = {int(index): offset for index, offset in result["marks"].items()}

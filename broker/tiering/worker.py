@@ -80,7 +80,7 @@ class TieringWorker:
         """Do what keeps the table small: what is due, or everything."""
 
         def maintain(opened: _Open) -> dict[str, Any]:
-            done = opened.maintenance.run(time.time_ns() // 1_000_000, job["force"])
+            done = opened.maintenance.run(time.time_ns() // 1_000_000, job["force"], job.get("parts"))
             return asdict(done) | _where(opened.table) | opened.upkeep()
 
         return self._with_table(job, maintain)
@@ -201,7 +201,7 @@ class _Commit:
             self._letter_files.close()
             raise
         read_s = time.perf_counter()
-        moved = {index: end for index, end in self._reached.items() if self._marks.get(index) != end}
+        moved = {index: end for index, end in self._reached.items() if self._marks.get(index, 0) != end}
         if moved:
             self._table.commit(files, moved, letters)
         return _where(self._table) | {
@@ -226,8 +226,7 @@ class _Commit:
         """Turn a partition's range into rows, up to about `max_bytes` of its log; the bytes read."""
         index, end_offset = fields["index"], fields["end_offset"]
         start_offset = max(self._marks.get(index, 0), fields["log_start_offset"])
-        if index in self._marks or start_offset:
-            self._reached[index] = start_offset
+        self._reached[index] = start_offset
         aborted = [AbortedRange(*entry) for entry in fields["aborted"]]
         storage = FileStorage(fields["folder"], max_open_files=16)
         byte_count = 0
@@ -241,7 +240,7 @@ class _Commit:
         except Damaged as error:
             self._held[index] = str(error)
         self._bytes += byte_count
-        self._has_more |= self._reached.get(index, 0) < end_offset and index not in self._held
+        self._has_more |= self._reached[index] < end_offset and index not in self._held
         return byte_count
 
     def _convert_chunk(self, data: Buffer, index: int, start_offset: int) -> None:
