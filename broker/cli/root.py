@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "broker.cli.transactions:transactions",
         "List, describe and abort transactions, find hanging ones.",
     ),
+    "tables": ("broker.cli.tables:tables", "List, describe and keep the Iceberg tables of topics."),
     "sql": ("broker.cli.sql:sql", "Ask questions to topics: their tables and what is not in them yet."),
     "compact": ("broker.cli.compact:compact", "Compact topics now, see how compact they are."),
     "log": ("broker.cli.log:log", "Look into the log files of a data folder, offline."),

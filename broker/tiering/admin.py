@@ -4,7 +4,7 @@
     tables.describe   {"topics": [...]}        {"tables": [everything that is known]}
     tables.lag        {"topics": [...]}        {"tables": [{topic, table, lag_records, lag_seconds, error}]}
     tables.commit     {"topics": [...]}        as tables.lag, once what was durable when asked is committed, or failed
-    tables.maintain   {"topic"}                what was merged, expired and removed
+    tables.maintain   {"topic", "parts"}       what was merged, expired and removed
     tables.rewind     {"topic", "offsets"}     as tables.describe of the topic; {"<partition>": first offset to redo}
 
 Without `topics` it is all that have a table.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from broker.runtime import Broker
     from broker.topics.catalog import Topic
 
+MAINTENANCE_PARTS: Final = frozenset(("compact", "expire", "orphans"))
 MASK: Final = "***"
 _PASSWORD: Final = re.compile(r"(?<=://)([^/@:]*):[^/@]+(?=@)")
 
@@ -55,8 +56,11 @@ async def commit(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 async def maintain(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Merge files, expire snapshots and remove orphans now, as far as the topic's settings allow each."""
-    return await _have_done(broker, _topic(broker, arguments), "maintain", force=True)
+    """Merge files, expire snapshots and remove orphans now: as the topic's settings allow, or just the `parts`."""
+    parts = arguments.get("parts")
+    if parts is not None and not (isinstance(parts, list) and set(parts) <= MAINTENANCE_PARTS):
+        raise ApiError(ErrorCode.INVALID_REQUEST, f"parts is to be a list of {sorted(MAINTENANCE_PARTS)}")
+    return await _have_done(broker, _topic(broker, arguments), "maintain", force=True, parts=parts)
 
 
 async def rewind(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:

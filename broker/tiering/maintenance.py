@@ -7,8 +7,8 @@ safe against them and at every point where the process may end.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.tiering.commit import TableMoved
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("floe.tables")
 
+PARTS: Final = ("compact", "expire", "orphans")
 COMPACT_COMMITS: Final = 30
 """Commits between two looks at the files."""
 EXPIRE_SNAPSHOTS: Final = 60
@@ -75,11 +76,17 @@ class Maintenance:
         """Whether `run` would do something; looks at nothing but what is in memory."""
         return any(one.is_due(self._settings, now_ms) for one in self._each())
 
-    def run(self, now_ms: int, force: bool = False) -> Maintained:
-        """What is due, or with `force` everything that is switched on. Raises CommitUnknown, CommitRefused, Fenced."""
+    def run(self, now_ms: int, force: bool = False, parts: Collection[str] | None = None) -> Maintained:
+        """What is due, or with `force` everything: what is switched on, or just the `parts` (names out of PARTS).
+
+        Raises CommitUnknown, CommitRefused, Fenced.
+        """
+        settings = self._settings
+        if parts is not None:
+            settings = replace(settings, **{name: name in parts for name in PARTS})
         done = Maintained()
         for one in self._each():
-            one.run(self._settings, now_ms, done, force)
+            one.run(settings, now_ms, done, force)
         return done
 
     def _each(self) -> list[_One]:
