@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from broker.config_groups import group_settings_problem
 from broker.config_table import BROKER_SETTINGS, NOT_IMPLEMENTED
 from broker.config_tables import CATALOG_PREFIX, catalog_environment_name, catalog_property
 from broker.config_topics import TOPIC_SETTINGS
@@ -358,6 +359,9 @@ def _check_together(config: BrokerConfig) -> None:
             )
     if not config["listeners"]:
         raise ConfigError(_source(config, "listeners"), "listeners is empty")
+    found = group_settings_problem(config._values)
+    if found is not None:
+        raise ConfigError(_source(config, found[0]), found[1])
     for name in ("listeners", "advertised.listeners"):
         for text in config[name] or ():
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from broker.settings import INT_MAX, Setting, between, one_of
 
@@ -117,3 +118,22 @@ GROUP_COORDINATOR_SETTINGS: Final = (
         check=one_of("disabled", "upgrade", "downgrade", "bidirectional"),
     ),
 )
+
+_BOUNDED: Final = ("heartbeat.interval.ms", "session.timeout.ms", "assignment.interval.ms")
+"""Of `group.consumer.`, each with a `min.` and a `max.` that hold for the broker's own value, too."""
+
+
+def group_settings_problem(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(setting, what is wrong with it), as Kafka says it when it does not start; None if all is well."""
+    for name in _BOUNDED:
+        own, least, most = (f"group.consumer.{bound}{name}" for bound in ("", "min.", "max."))
+        if values[most] < values[least]:
+            return most, f"{most} must be greater than or equal to {least}"
+        if values[own] < values[least]:
+            return own, f"{own} must be greater than or equal to {least}"
+        if values[own] > values[most]:
+            return own, f"{own} must be less than or equal to {most}"
+    heartbeat, session = "group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms"
+    if values[heartbeat] >= values[session]:
+        return heartbeat, f"{heartbeat} must be less than {session}"
+    return None
