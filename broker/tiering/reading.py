@@ -182,35 +182,45 @@ class _Reader:
         return chunk, position + length
 
     def _take(self, data: bytes) -> tuple[Chunk, int]:
-        """The wanted ones of the whole batches in `data`, and how many bytes were looked at."""
+        """The wanted ones of the whole batches in `data`, and how many bytes were looked at: at least a batch.
+
+        Raises CorruptBatch where not even the first is sound.
+        """
         chunk = Chunk()
         at = 0
         with memoryview(data) as view:
             while len(data) - at >= BATCH_OVERHEAD and self._next_offset < self._end_offset:
-                if at and _is_end(view[at : at + BATCH_OVERHEAD]):
-                    break
-                batch = parse_header(view, at)
-                if batch.base_offset >= self._end_offset:
+                try:
+                    batch = self._batch_at(view, at)
+                except CorruptBatch:
+                    if at:
+                        break  # what came before is sound; the next look begins here
+                    raise
+                if batch is None:
                     self._next_offset = self._end_offset
-                    break
-                if at + batch.size > len(data):
-                    if at == 0:
-                        raise CorruptBatch(f"a batch of {batch.size} bytes, where {len(data)} are left")
                     break
                 at += batch.size
                 if batch.last_offset < self._next_offset:
                     continue
-                if not crc_is_valid(view, batch):
-                    raise CorruptBatch(f"the CRC of the batch at offset {batch.base_offset} is wrong")
-                if batch.next_offset > self._end_offset:
-                    raise CorruptBatch(
-                        f"the batch at offset {batch.base_offset} reaches past {self._end_offset}"
-                    )
                 if self._is_wanted(batch):
                     chunk.data += view[batch.position : batch.position + batch.size]
                 self._next_offset = batch.next_offset
         chunk.next_offset = self._next_offset
         return chunk, at
+
+    def _batch_at(self, view: memoryview, at: int) -> RecordBatch | None:
+        """The batch there, checked if it is in the range; None if it lies behind it. Raises CorruptBatch."""
+        batch = parse_header(view, at)
+        if batch.base_offset >= self._end_offset:
+            return None
+        if at + batch.size > len(view):
+            raise CorruptBatch(f"a batch of {batch.size} bytes, where {len(view) - at} are left")
+        if batch.last_offset >= self._next_offset:
+            if not crc_is_valid(view, batch):
+                raise CorruptBatch(f"the CRC of the batch at offset {batch.base_offset} is wrong")
+            if batch.next_offset > self._end_offset:
+                raise CorruptBatch(f"the batch at offset {batch.base_offset} reaches past {self._end_offset}")
+        return batch
 
     def _is_wanted(self, batch: RecordBatch) -> bool:
         if batch.is_control or batch.record_count == 0:
