@@ -39,7 +39,7 @@ func must(err error) {
 
 func equal(actual, expected any, what string) {
 	if !reflect.DeepEqual(actual, expected) {
-		panic(fmt.Sprintf("%s: expected %.150v, got %.150v", what, expected, actual))
+		panic(fmt.Sprintf("%s: expected %.150s, got %.150s", what, fmt.Sprint(expected), fmt.Sprint(actual)))
 	}
 }
 

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+source "$(dirname "$0")/../lib.sh"
+VERSIONS=(1.61.1)
+SMOKE=(1.61.1)
+
+install() {
+    need go
+    (cd "$HERE" && go mod download) >&2
+}
+
+run() {
+    (cd "$HERE" && go build -o "$BUILD/program" .) >&2
+    "$BUILD/program"
+}
+
+main "$@"
