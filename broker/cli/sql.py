@@ -7,6 +7,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -215,15 +216,16 @@ def _print_table(names: Sequence[str], batches: Batches, max_rows: int) -> None:
 
 
 def _cell(value: Any) -> Any:
+    value = _plain(value)
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    text = value if isinstance(value, str) else str(_plain(value))
+    text = str(value)
     text = "".join(character if character.isprintable() else "·" for character in text)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def _plain(value: Any) -> Any:
-    """Bytes as text where they are UTF-8, as base64 otherwise; date-times as ISO."""
+    """Bytes as text where they are UTF-8, as base64 otherwise; date-times as ISO; decimals as numbers."""
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -233,6 +235,8 @@ def _plain(value: Any) -> Any:
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
+    if isinstance(value, Decimal):  # also what DuckDB makes of the sum of integers
+        return int(value) if value == value.to_integral_value() else float(value)
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 

@@ -1,0 +1,152 @@
+"""`floe tables` and `floe sql` against a real broker."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from pyiceberg.catalog import load_catalog
+
+from broker.cli import tables_snippets
+from broker.cli.root import floe
+from tests.floe_process import FloeProcess
+
+NEVER = "86400000"
+SETTINGS = {"floe.table.enable": "true", "floe.table.commit.interval.ms": NEVER}
+"""Nothing is committed unless the test says so."""
+
+
+class Cli:
+    def __init__(self, process: FloeProcess) -> None:
+        self.process = process
+
+    def __call__(self, *arguments: str) -> Result:
+        return CliRunner().invoke(floe, [*arguments, "--bootstrap-server", self.process.bootstrap])
+
+    def ok(self, *arguments: str) -> str:
+        result = self(*arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def json(self, *arguments: str) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.ok(*arguments, "-o", "json").splitlines()]
+
+    def create(self, topic: str, **settings: str) -> None:
+        pairs = [f"floe.table.{name}={value}" for name, value in settings.items()]
+        self.ok("topics", "create", topic, "-p", "2", *(part for pair in pairs for part in ("-c", pair)))
+
+    def clicks(self, topic: str, count: int, seed: int = 1) -> None:
+        self.ok("generate", "clickstream", topic, "-n", str(count), "--seed", str(seed))
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    process = FloeProcess(tmp_path_factory.mktemp("tables") / "data", SETTINGS).start()
+    yield Cli(process)
+    process.end()
+
+
+def test_an_answer_is_never_older_than_the_last_acknowledged_write(cli: Cli) -> None:
+    cli.create("clicks", value="json", key="text")
+    ask = 'select count(*) n, count(distinct event_id) events, sum("order".items) items from clicks'
+    cli.clicks("clicks", 3000)
+    hot = cli.json("sql", ask)
+    assert (hot[0]["n"], hot[0]["events"]) == (3000, 3000)
+    assert cli.json("sql", "select count(*) n from clicks", "--tables-only") == [{"n": 0}]
+    cli.ok("tables", "commit", "clicks")
+    assert cli.json("sql", ask) == hot
+    assert cli.json("sql", ask, "--tables-only") == hot
+    cli.clicks("clicks", 500, seed=2)
+    assert cli.json("sql", "select count(*) n from floe.clicks") == [{"n": 3500}]
+    assert cli.json("sql", "select count(*) n from clicks", "--tables-only") == [{"n": 3000}]
+    (behind,) = json.loads(cli.ok("tables", "lag", "clicks", "-o", "json"))
+    assert (behind["lag_records"], behind["error"]) == (500, None)
+
+
+def test_what_does_not_fit_can_be_asked_for_with_its_reason(cli: Cli, tmp_path: Path) -> None:
+    cli.create("mixed", value="json")
+    path = tmp_path / "lines"
+    path.write_text('{"a": 1}\nnot JSON\n{"a": 2}\n')
+    cli.ok("produce", "mixed", "--file", str(path), "-p", "0")
+    letters = "select kafka_offset, value, reason from mixed__dlq"
+    for _ in range(2):
+        assert cli.json("sql", "select sum(a) total from mixed") == [{"total": 3}]
+        (letter,) = cli.json("sql", letters)
+        assert (letter["kafka_offset"], letter["value"]) == (1, "not JSON")
+        assert letter["reason"]
+        cli.ok("tables", "commit", "mixed")
+
+
+def test_rows_as_a_table_and_as_csv(cli: Cli) -> None:
+    ask = "select range as n, 'a,b' || range as t, null as empty from range(3)"
+    assert cli.ok("sql", ask, "-o", "csv") == 'n,t,empty\n0,"a,b0",\n1,"a,b1",\n2,"a,b2",\n'
+    shown = cli("sql", ask, "--max-rows", "2")
+    assert shown.stdout == "n  t     empty\n0  a,b0  -\n1  a,b1  -\n"
+    assert "1 more rows" in shown.stderr
+
+
+def test_a_wrong_name_and_a_wrong_query_are_told(cli: Cli) -> None:
+    cli.create("known")
+    wrong = cli("sql", "select * from nonesuch")
+    assert wrong.exit_code == 1
+    assert "nonesuch does not exist" in wrong.output and "known" in wrong.output
+    assert "syntax error" in cli("sql", "selec 1").output
+    assert cli("sql", "  ").exit_code == 2
+
+
+def test_a_description_can_be_pasted(cli: Cli) -> None:
+    cli.create("orders.v1")
+    cli.clicks("orders.v1", 100)
+    cli.ok("tables", "commit", "orders.v1")
+    (described,) = json.loads(cli.ok("tables", "describe", "orders.v1", "-o", "json"))
+    assert sum(described["tabled"].values()) == 100
+    text = cli.ok("tables", "describe", "orders.v1")
+    assert described["metadata_location"] in text and "spark-sql" in text
+    assert [table["topic"] for table in json.loads(cli.ok("tables", "list", "-o", "json"))].count(
+        "orders.v1"
+    ) == 1
+    pasted: dict[str, object] = {"load_catalog": load_catalog}
+    *lines, last = tables_snippets.pyiceberg(described).splitlines()
+    exec("\n".join(lines), pasted)
+    assert len(eval(last, pasted)) == 100
+    assert cli.json("sql", 'select count(*) n from "orders.v1"') == [{"n": 100}]
+
+
+def test_a_rewound_table_is_read_again(cli: Cli) -> None:
+    cli.create("again", value="text")
+    cli.clicks("again", 200)
+    cli.ok("tables", "commit", "again")
+    cli.ok("topics", "alter", "again", "-c", "floe.table.value=json")
+    assert cli("tables", "rewind", "again", "--to", "0=x").exit_code == 2
+    assert "no partition 7" in cli("tables", "rewind", "again", "--to", "7=0").output
+    cli.ok("tables", "rewind", "again", "--to", "0=0", "--to", "1=0")
+    cli.ok("tables", "commit", "again")
+    assert cli.json("sql", "select count(*) n, count(distinct event_id) e from again", "--tables-only") == [
+        {"n": 200, "e": 200}
+    ]
+
+
+def test_small_files_become_one(cli: Cli) -> None:
+    cli.create("small", **{"partition.by": ""})
+    for seed in (1, 2, 3):
+        cli.clicks("small", 50, seed)
+        cli.ok("tables", "commit", "small")
+    merged = json.loads(cli.ok("tables", "compact", "small", "-o", "json"))
+    assert (merged["files_before"], merged["files_after"]) == (3, 1)
+    assert merged["snapshots_expired"] == 0
+    assert "snapshots expired" in cli("tables", "expire", "small").output
+    assert cli.json("sql", "select count(*) n from small") == [{"n": 150}]
+
+
+@pytest.mark.parametrize(
+    ("uri", "jdbc"),
+    [
+        ("sqlite:////data/catalog.db", "jdbc:sqlite:/data/catalog.db"),
+        ("postgresql+psycopg2://floe:***@db:5433/lake", "jdbc:postgresql://db:5433/lake"),
+    ],
+)
+def test_spark_is_told_jdbc_without_credentials(uri: str, jdbc: str) -> None:
+    catalog = {"name": "floe", "properties": {"type": "sql", "uri": uri, "warehouse": "s3://lake"}}
+    snippet = tables_snippets.spark({"catalog": catalog, "table": "floe.orders"})
+    assert snippet is not None and f"uri={jdbc} " in snippet.replace("\\\n", "")
