@@ -50,7 +50,10 @@ def evolved(existing: Schema, wanted: pa.Schema, last_column_id: int, schema_id:
     A column that is already wider than wanted stays. New columns are optional: files that are there do not have them.
     Field ids follow `last_column_id`. Raises IncompatibleSchema.
     """
-    plain = _pyarrow_to_schema_without_ids(wanted)
+    try:
+        plain = _pyarrow_to_schema_without_ids(wanted)
+    except ValueError as error:  # a type without an Iceberg one, or names that are another's path
+        raise IncompatibleSchema(str(error)) from error
     merged = _struct("", existing.as_struct(), plain.as_struct(), count(last_column_id + 1))
     if merged == existing.as_struct():
         return existing

@@ -149,7 +149,8 @@ class TopicTable:
     def rewind(self, offsets: Offsets) -> Committed:
         """Takes back what was tabled from these offsets on, so that it is tabled again. Raises as `commit`.
 
-        The topic's table goes first: what is left of the dead letters is then beyond its marks.
+        The topic's table goes first: what is left of the dead letters is then beyond its marks. Who rolls the table
+        back to a snapshot from before a rewind has to roll back the dead letters' table as well.
         """
         self._main.rewind(offsets)
         self._reconcile()
