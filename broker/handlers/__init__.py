@@ -65,10 +65,20 @@ HANDLERS: tuple[HandlerSpec, ...] = (
     HandlerSpec(
         ApiKey.TXN_OFFSET_COMMIT, "txn_offset_commit", (0, 5), Operation.WRITE, Resource.TRANSACTIONAL_ID
     ),
+    HandlerSpec(ApiKey.DESCRIBE_ACLS, "describe_acls", (0, 3), Operation.DESCRIBE, Resource.CLUSTER),
+    HandlerSpec(ApiKey.CREATE_ACLS, "create_acls", (0, 3), Operation.ALTER, Resource.CLUSTER),
+    HandlerSpec(ApiKey.DELETE_ACLS, "delete_acls", (0, 3), Operation.ALTER, Resource.CLUSTER),
     HandlerSpec(
         ApiKey.DESCRIBE_CONFIGS, "describe_configs", (0, 4), Operation.DESCRIBE_CONFIGS, Resource.CLUSTER
     ),
     HandlerSpec(ApiKey.ALTER_CONFIGS, "alter_configs", (0, 2), Operation.ALTER_CONFIGS, Resource.CLUSTER),
+    HandlerSpec(
+        ApiKey.ALTER_REPLICA_LOG_DIRS,
+        "alter_replica_log_dirs",
+        (0, 2),
+        Operation.ALTER,
+        Resource.CLUSTER,
+    ),
     HandlerSpec(ApiKey.DESCRIBE_LOG_DIRS, "describe_log_dirs", (0, 5), Operation.DESCRIBE, Resource.CLUSTER),
     HandlerSpec(ApiKey.CREATE_PARTITIONS, "create_partitions", (0, 3), Operation.ALTER, Resource.TOPIC),
     HandlerSpec(ApiKey.DELETE_GROUPS, "delete_groups", (0, 2), Operation.DELETE, Resource.GROUP),
@@ -95,8 +105,24 @@ HANDLERS: tuple[HandlerSpec, ...] = (
         Resource.CLUSTER,
     ),
     HandlerSpec(ApiKey.OFFSET_DELETE, "offset_delete", (0, 0), Operation.DELETE, Resource.GROUP),
+    HandlerSpec(
+        ApiKey.DESCRIBE_CLIENT_QUOTAS,
+        "describe_client_quotas",
+        (0, 1),
+        Operation.DESCRIBE_CONFIGS,
+        Resource.CLUSTER,
+    ),
+    HandlerSpec(
+        ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS,
+        "describe_user_scram_credentials",
+        (0, 0),
+        Operation.DESCRIBE,
+        Resource.CLUSTER,
+    ),
+    HandlerSpec(ApiKey.DESCRIBE_QUORUM, "describe_quorum", (0, 2), Operation.DESCRIBE, Resource.CLUSTER),
     HandlerSpec(ApiKey.DESCRIBE_CLUSTER, "describe_cluster", (0, 2), Operation.DESCRIBE, Resource.CLUSTER),
     HandlerSpec(ApiKey.DESCRIBE_PRODUCERS, "describe_producers", (0, 0), Operation.READ, Resource.TOPIC),
+    HandlerSpec(ApiKey.UNREGISTER_BROKER, "unregister_broker", (0, 0), Operation.ALTER, Resource.CLUSTER),
     HandlerSpec(
         ApiKey.DESCRIBE_TRANSACTIONS,
         "describe_transactions",

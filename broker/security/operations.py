@@ -9,6 +9,10 @@ NOT_ASKED: Final = -(2**31)
 """`*_authorized_operations` where the client did not ask for them (KIP-430)."""
 
 
+NO_AUTHORIZER: Final = "No Authorizer is configured."
+"""The text that goes with SECURITY_DISABLED."""
+
+
 class Operation(enum.IntEnum):
     """ACL operations, numbered as Kafka's AclOperation."""
 

@@ -113,6 +113,11 @@ class Catalog:
         self.by_id: dict[bytes, Topic] = self.state.by_id
 
     @property
+    def metadata_log(self) -> MetadataLog:
+        """What the state is made of."""
+        return self._log
+
+    @property
     def applied_offset(self) -> int:
         """Offset of the last record applied, -1 before the first: the epoch of finalised features (KIP-584)."""
         return self.next_offset - 1

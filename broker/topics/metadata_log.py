@@ -51,6 +51,9 @@ class MetadataLog(Protocol):
     log_end_offset: int
     durable_offset: int
 
+    @property
+    def leader_epoch(self) -> int: ...
+
     def append(self, buffer: memoryview, batches: list[RecordBatch], now_ms: int) -> Any: ...
 
     def read(self, offset: int, max_bytes: int, end_offset: int, min_one_batch: bool) -> Any: ...

@@ -56,7 +56,11 @@ class FloeBeside(Floe):
     def command(self) -> list[str]:
         return [
             *super().command(),
-            *(part for key, value in {**SETTINGS, "node.id": "1"}.items() for part in ("--set", f"{key}={value}")),
+            *(
+                part
+                for key, value in {**SETTINGS, "node.id": "1"}.items()
+                for part in ("--set", f"{key}={value}")
+            ),
         ]
 
 

@@ -59,6 +59,9 @@ class StandIn:
         for durable in durables:
             durable.apply()
 
+    def clock_ms(self) -> int:
+        return NOW_MS
+
     def advertised(self, connection: object) -> tuple[str, int]:
         return "127.0.0.1", 9092
 

@@ -67,8 +67,18 @@ def quotas(side: Side) -> None:
     side.ask(components=[], strict=False)
     side.ask(components=[{"entity_type": "user", "match_type": 2, "match": None}], strict=False)
     side.ask(components=[{"entity_type": "client-id", "match_type": 0, "match": "nobody"}], strict=True)
-    side.ask(components=[{"entity_type": "planet", "match_type": 0, "match": "mars"}], strict=True)
-    side.ask(components=[{"entity_type": "user", "match_type": 9, "match": None}], strict=False)
+    for rows in (
+        [("planet", 0, "mars")],
+        [("", 0, "mars")],
+        [("user", 9, None)],
+        [("user", 0, None)],
+        [("user", 1, "alice")],
+        [("user", 2, "alice")],
+        [("user", 2, None), ("user", 2, None)],
+        [("user", 2, None), ("ip", 2, None)],
+    ):
+        components = [{"entity_type": kind, "match_type": how, "match": match} for kind, how, match in rows]
+        side.ask(components=components, strict=False)
 
 
 @scenario("describe_user_scram_credentials", smoke=True)
@@ -98,6 +108,9 @@ def moves(side: Side) -> None:
             ]
         )
     side.ask(dirs=[])
+    own = side.quietly(35, 4, topics=[])["results"][0]["log_dir"]
+    for topic, index in (("events", 0), ("events", 9), ("absent", 0)):
+        side.ask(dirs=[{"path": own, "topics": [{"name": topic, "partitions": [index]}]}])
 
 
 @scenario("create_delegation_token", smoke=True)

@@ -214,7 +214,7 @@ def commit(side: Side, name: str, topic: str, offset: int = 5, partition: int = 
         "committed_offset": offset,
         "committed_metadata": more.pop("metadata", "m"),
     }
-    one |= { "committed_leader_epoch": more.pop("epoch", -1)}
+    one |= {"committed_leader_epoch": more.pop("epoch", -1)}
     topic_id = more.pop("topic_id", None) or (side.topic_id(topic) if side.has_id(topic) else None)
     fields = {"group_id": name, "generation_id_or_member_epoch": -1, "member_id": "", "retention_time": -1}
     side.ask(**fields, **{"topics": [{"name": topic, "topic_id": topic_id, "partitions": [one]}], **more})
@@ -246,12 +246,11 @@ def refused_commits(side: Side) -> None:
     one = {
         "partition_index": 0,
         "committed_offset": 1,
-        
         "committed_leader_epoch": -1,
         "committed_metadata": "",
     }
     topics = [{"name": "events", "topic_id": side.topic_id("events"), "partitions": [one]}]
-    side.ask(group_id=name, topics=topics, retention_time=-1, **member_fields)
+    side.ask(group_id=group(side, "-other"), topics=topics, retention_time=-1, **member_fields)
     side.ask(group_id=name, topics=[], retention_time=-1, member_id="", generation_id_or_member_epoch=-1)
 
 
@@ -262,7 +261,6 @@ def by_members(side: Side) -> None:
     one = {
         "partition_index": 0,
         "committed_offset": 1,
-        
         "committed_leader_epoch": -1,
         "committed_metadata": "",
     }

@@ -207,10 +207,11 @@ def markers(side: Side) -> None:
 @scenario("describe_transactions", smoke=True)
 def descriptions(side: Side) -> None:
     name = transactional_id(side)
-    init(side, name)
-    side.ask(transactional_ids=[name, name + "-absent"])
+    who = init(side, name)
+    topic = side.topic()
+    add(side, name, who, 3, [{"name": topic, "partitions": [0]}])
+    side.ask(transactional_ids=[name])
     side.ask(transactional_ids=[])
-    side.ask(transactional_ids=[""])
 
 
 @scenario("list_transactions", smoke=True)
