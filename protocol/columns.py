@@ -46,8 +46,14 @@ COMPRESSION_GUESS: Final = 8
 ABREAST: Final = 100
 """How many batches make it worth while to walk through all of them abreast: a step costs as much as so many records."""
 
+CACHED_RECORDS: Final = 1 << 12
+"""Records laid out together: each field is read in a pass of its own, so their bytes should stay in the cache."""
+
 HEADER_ROUNDS: Final = 16
 """Headers of a record that are decoded for all records at once; a record with more has the rest read singly."""
+
+
+_OF_ONE_BYTE: Final = np.array([(byte >> 1) ^ -(byte & 1) for byte in range(256)], np.int64)  # zig-zag
 
 
 class BytesColumn:
@@ -139,6 +145,19 @@ class RecordLayout:
         return len(self.starts)
 
 
+_LAYOUT_FIELDS: Final = (
+    "ends",
+    "timestamp_deltas",
+    "offset_deltas",
+    "key_starts",
+    "key_lengths",
+    "value_starts",
+    "value_lengths",
+    "header_counts",
+    "header_starts",
+)
+
+
 class _Damaged(Exception):
     """Something does not fit; `protocol.records` will say what."""
 
@@ -160,7 +179,7 @@ def span_layout(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> RecordLa
     Raises CorruptBatch, as `record_layout` does.
     """
     try:
-        return _layout(np.frombuffer(data, np.uint8), _walk(data, spans))
+        return _layout(np.frombuffer(data, np.uint8), _starts(data, spans))
     except _Damaged:
         raise CorruptBatch(f"the records of {len(spans)} batches are not what their headers say") from None
 
@@ -303,25 +322,34 @@ def _varints(data: Bytes, positions: Int64s, longest: int = 5) -> tuple[Int64s, 
     Reading past the end of `data` gives its last byte again: callers compare positions with the record's end.
     """
     first = data.take(positions, mode="clip")
-    values = first.astype(np.uint64)
-    positions = positions + 1
-    going_on = np.flatnonzero(first & 0x80)
-    shift = 7
-    if len(going_on):
-        values[going_on] &= np.uint64(0x7F)
+    values, behind = _OF_ONE_BYTE[first], positions + 1
+    long = np.flatnonzero(first > 0x7F)
+    if len(long):
+        values[long], behind[long] = _long_varints(data, first[long], behind[long], longest)
+    return values, behind
+
+
+def _long_varints(data: Bytes, first: Bytes, positions: Int64s, longest: int) -> tuple[Int64s, Int64s]:
+    """Varints of two bytes and more, whose `first` bytes are before `positions`."""
+    values = (first & 0x7F).astype(np.uint64)
+    part = data.take(positions, mode="clip")
+    values |= (part & 0x7F).astype(np.uint64) << np.uint64(7)
+    behind = positions + 1
+    going_on = np.flatnonzero(part > 0x7F)
+    shift = 14
     while len(going_on):
         if shift == 7 * longest:
             raise _Damaged
-        part = data.take(positions[going_on], mode="clip")
+        part = data.take(behind[going_on], mode="clip")
         values[going_on] |= (part & 0x7F).astype(np.uint64) << np.uint64(shift)
-        positions[going_on] += 1
+        behind[going_on] += 1
         # What would be shifted out: bits above 32 of a varint, above 64 of a varlong.
         if shift == 7 * (longest - 1) and (part & (0x70 if longest == 5 else 0x7E)).any():
             raise _Damaged
-        going_on = going_on[part >= 0x80]
+        going_on = going_on[part > 0x7F]
         shift += 7
     signs = (values & np.uint64(1)).view(np.int64)
-    return (values >> np.uint64(1)).view(np.int64) ^ -signs, positions
+    return (values >> np.uint64(1)).view(np.int64) ^ -signs, behind
 
 
 def _ranges(data: Bytes, positions: Int64s, ends: Int64s) -> tuple[Int64s, Int64s, Int64s]:
@@ -336,21 +364,30 @@ def _ranges(data: Bytes, positions: Int64s, ends: Int64s) -> tuple[Int64s, Int64
 
 def _layout(data: Bytes, starts: Int64s) -> RecordLayout:
     layout = RecordLayout()
+    table = np.empty((len(_LAYOUT_FIELDS), len(starts)), np.int64)
+    for first in range(0, len(starts), CACHED_RECORDS):
+        block = slice(first, first + CACHED_RECORDS)
+        _layout_block(data, starts[block], table[:, block])
     layout.starts = starts
+    for name, row in zip(_LAYOUT_FIELDS, table, strict=True):
+        setattr(layout, name, row)
+    return layout
+
+
+def _layout_block(data: Bytes, starts: Int64s, out: Int64s) -> None:
+    """Fills the rows of `out` in the order of _LAYOUT_FIELDS."""
     lengths, positions = _varints(data, starts)
-    layout.ends = ends = positions + lengths
-    layout.timestamp_deltas, positions = _varints(data, positions + 1, 10)  # after the attributes
-    layout.offset_deltas, positions = _varints(data, positions)
-    layout.key_starts, layout.key_lengths, positions = _ranges(data, positions, ends)
-    layout.value_starts, layout.value_lengths, positions = _ranges(data, positions, ends)
-    layout.header_counts, positions = _varints(data, positions)
-    layout.header_starts = positions
+    out[0] = ends = positions + lengths
+    out[1], positions = _varints(data, positions + 1, 10)  # after the attributes
+    out[2], positions = _varints(data, positions)
+    out[3], out[4], positions = _ranges(data, positions, ends)
+    out[5], out[6], positions = _ranges(data, positions, ends)
+    counts, positions = _varints(data, positions)
+    out[7], out[8] = counts, positions
     left = ends - positions
-    counts = layout.header_counts
     # Without headers nothing follows; a header takes two bytes at least.
     if (lengths < 0).any() or (counts < 0).any() or (counts > left).any() or (left[counts == 0] != 0).any():
         raise _Damaged
-    return layout
 
 
 def _columns(
