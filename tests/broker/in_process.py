@@ -116,6 +116,7 @@ async def in_process(data_dir: Path, **settings: str) -> AsyncIterator[InProcess
     process._broker.on_storage_failure = _raise
     process._recover()
     process._load_groups()
+    process._load_transactions()
     process._listen([])
     process._broker.endpoints = {endpoint.name: endpoint for _, endpoint in bound}
     for sock, _ in bound:
