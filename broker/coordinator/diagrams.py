@@ -36,6 +36,7 @@ class Decisions(NamedTuple):
 MACHINES: Final = (
     Machine("Classic group", "broker.coordinator.classic_group", "TRANSITIONS", "EMPTY"),
     Machine("Consumer group", "broker.coordinator.consumer_group", "GROUP_TRANSITIONS", "EMPTY"),
+    Machine("Transaction", "broker.coordinator.transaction", "TRANSITIONS", "EMPTY"),
     Machine(
         "Member of a consumer group", "broker.coordinator.consumer_group", "MEMBER_TRANSITIONS", "STABLE"
     ),
