@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +14,6 @@ from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import (
     AddSchemaUpdate,
-    AddSnapshotUpdate,
     AssertCurrentSchemaId,
     AssertDefaultSpecId,
     AssertLastAssignedFieldId,
@@ -27,7 +25,8 @@ from pyiceberg.table.update import (
 from broker.tiering import marks, partitioning, schemas
 from broker.tiering.commit import Attempt, Clock, Fenced, TableMoved, land, refresh
 from broker.tiering.marks import Mark, Offsets
-from broker.tiering.snapshots import Change, Place, draft, still_current
+from broker.tiering.rewinding import without
+from broker.tiering.snapshots import Change, FilesGone, Place, draft
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -213,30 +212,11 @@ class MarkedTable:
         if not back:
             return
         self._unstage()
-        mark = self._mark({**self._offsets, **back})
-        doomed = _rows_from(back)
-        snapshot_ids: list[int] = []
-
-        def build(metadata: TableMetadata) -> Attempt:
-            self._check(metadata)
-            transaction = Transaction(self.iceberg)
-            with warnings.catch_warnings():  # that nothing matched is no news: only marks go back then
-                warnings.simplefilter("ignore", UserWarning)
-                transaction.delete(doomed, snapshot_properties=mark.summary())
-            made = [one.snapshot for one in transaction._updates if isinstance(one, AddSnapshotUpdate)]
-            if not made:  # no such rows
-                place, now_ms = self._place(), self.clock.now_ms()
-                new_id = metadata.new_snapshot_id()
-                drafted = draft(metadata, Change(Operation.APPEND), mark.summary(), place, new_id, now_ms)
-                updates, newest = drafted.updates, drafted.snapshot
-            else:
-                updates, newest = transaction._updates, made[-1]
-            snapshot_ids.append(newest.snapshot_id)
-            properties = self._properties(mark, newest.snapshot_id, metadata)
-            return Attempt((*updates, properties), (still_current(metadata.current_snapshot()),))
-
-        land(self.iceberg, build, lambda metadata: self._has(metadata, mark, set(snapshot_ids)), self.clock)
-        self._after(mark)
+        change = without(self.iceberg, self.target(), back)
+        try:
+            self.apply(change, {**self._offsets, **back})
+        except FilesGone as error:
+            raise TableMoved(f"{self.name}: {error}") from error
 
     def _land(self, build: Callable[[TableMetadata], Attempt], snapshot_id: int, mark: Mark) -> None:
         land(self.iceberg, build, lambda metadata: self._has(metadata, mark, {snapshot_id}), self.clock)
@@ -309,13 +289,6 @@ class MarkedTable:
         except (marks.Unknown, ValueError, KeyError):
             log.warning("%s: its marks are gone; they are taken from its rows", self.name)
             return self._mark(offsets_in_rows(self.iceberg))
-
-
-def _rows_from(offsets: Offsets) -> str:
-    return " or ".join(
-        f"(kafka_partition = {partition} and kafka_offset >= {offset})"
-        for partition, offset in sorted(offsets.items())
-    )
 
 
 def offsets_in_rows(table: Table) -> Offsets:
