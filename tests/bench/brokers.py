@@ -134,8 +134,8 @@ class Floe(BrokerProcess):
     name = "floe"
 
     def command(self) -> list[str]:
-        """`floe serve` with its defaults, but without tables: their worker would go on in the other broker's turn, and has
-        a benchmark of its own (`tables.py`)."""
+        """`floe serve` with its defaults, but without tables: their worker would go on in the other broker's turn, and
+        has a benchmark of its own (`tables.py`)."""
         floe = Path(sys.executable).with_name("floe")
         setting = "=".join(_DELETE_DELAY)
         return [
