@@ -181,9 +181,14 @@ class Log:
 
     @property
     def last_stable_offset(self) -> int:
-        """First offset of the oldest transaction that is not over and durable, or the high watermark."""
+        """First offset of the oldest transaction that is not over and durable, or the high watermark.
+
+        Never before the log start, from which a transaction's first records may have been deleted.
+        """
         unstable = self.producers.first_unstable_offset()
-        return self.durable_offset if unstable < 0 or unstable > self.durable_offset else unstable
+        if unstable < 0 or unstable > self.durable_offset:
+            return self.durable_offset
+        return max(unstable, self.log_start_offset)
 
     @property
     def damage(self) -> list[Damage]:

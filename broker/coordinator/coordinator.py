@@ -433,8 +433,7 @@ class GroupCoordinator:
         if topic == CONSUMER_OFFSETS:
             self._forget_everything()
             return
-        concerned = [group_id for group_id, topics in self.groups.offsets.by_group.items() if topic in topics]
-        for group_id in concerned:
+        for group_id in self.groups.offsets.groups_with(topic):
             self._commit(decide_topic_deleted(self.groups.offsets, group_id, topic))
         self._kick()
 

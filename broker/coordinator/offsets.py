@@ -88,6 +88,17 @@ class Offsets:
             for partition, committed in partitions.items():
                 yield topic, partition, committed
 
+    def groups_with(self, topic: str) -> list[str]:
+        """The groups that have stored an offset for a topic, or are about to."""
+        found = {group_id: None for group_id, topics in self.by_group.items() if topic in topics}
+        found.update((group_id, None) for _, _, (group_id, name, _), _ in self.pending if name == topic)
+        return list(found)
+
+    def partitions_of(self, group_id: str) -> list[tuple[str, int]]:
+        """Topics and partitions a group has stored an offset for, or is about to."""
+        stored = [(topic, partition) for topic, partition, _ in self.all_of(group_id)]
+        return list(dict.fromkeys((*stored, *sorted(self.pending.of_group(group_id)))))
+
     def topics(self) -> set[str]:
         """Every topic anybody has stored an offset for."""
         return {topic for topics in self.by_group.values() for topic in topics}
@@ -231,7 +242,8 @@ def decide_offset_delete(
             codes.append(ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC)
             continue
         codes.append(ErrorCode.NONE)
-        if offsets.get(group_id, topic, partition) is not None:
+        is_pending = offsets.pending.is_pending(group_id, topic, partition)
+        if is_pending or offsets.get(group_id, topic, partition) is not None:
             events.append(tombstone(group_id, topic, partition))
     return Outcome(group_id, events, [Reply(token, (code, codes))])
 
@@ -244,7 +256,7 @@ def decide_group_delete(
         return Outcome(group_id, replies=[Reply(token, ErrorCode.GROUP_ID_NOT_FOUND)])
     if not group.is_empty:
         return Outcome(group_id, replies=[Reply(token, ErrorCode.NON_EMPTY_GROUP)])
-    events = [tombstone(group_id, topic, partition) for topic, partition, _ in offsets.all_of(group_id)]
+    events = [tombstone(group_id, topic, partition) for topic, partition in offsets.partitions_of(group_id)]
     if isinstance(group, ConsumerGroup):
         events.extend(group_tombstones(group))
         return Outcome(group_id, events, [Reply(token, ErrorCode.NONE)])
@@ -299,5 +311,5 @@ def _is_expired(committed: Committed, base_ms: int | None, retention_ms: int, no
 
 def decide_topic_deleted(offsets: Offsets, group_id: str, topic: str) -> Outcome:
     """The topic is gone, and with it what the group had stored for it: a new topic of that name starts afresh."""
-    partitions = offsets.by_group.get(group_id, {}).get(topic, {})
+    partitions = [partition for name, partition in offsets.partitions_of(group_id) if name == topic]
     return Outcome(group_id, [tombstone(group_id, topic, partition) for partition in partitions])

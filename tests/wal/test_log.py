@@ -247,6 +247,16 @@ def test_any_of_the_last_five_batches_is_known_after_a_clean_restart(
         append(log, bytes(50), base_sequence=3, **fields)
 
 
+def test_the_last_stable_offset_is_not_before_the_log_start(open_log: OpenLog, flusher: Flusher) -> None:
+    """DeleteRecords has taken the first records of a transaction that is still open."""
+    log = open_log()
+    append(log, b"t", producer_id=9, producer_epoch=0, base_sequence=0, is_transactional=True)
+    append(log, b"plain")
+    flusher.run_round()
+    assert log.delete_records_before(1) == 1
+    assert log.last_stable_offset == 1
+
+
 def test_an_open_transaction_holds_back_the_last_stable_offset(open_log: OpenLog, flusher: Flusher) -> None:
     log = open_log()
     append(log, b"plain")
