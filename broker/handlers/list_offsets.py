@@ -44,6 +44,8 @@ _SINCE_VERSION: Final = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9, 
 
 
 _LEADER_EPOCH_VERSION: Final = 4  # KIP-320
+_SYNCED: Final = (EARLIEST, EARLIEST_LOCAL, LATEST_TIERED, EARLIEST_PENDING_UPLOAD)
+"""What is asked of the log's beginning, to which nothing is added."""
 
 
 class Found(NamedTuple):
@@ -53,7 +55,7 @@ class Found(NamedTuple):
 
 
 class ListWait(Deferred[ListOffsetsResponse]):
-    """A request for ends that waits until what was written before it is synced, and so belongs to them."""
+    """A request for ends or times that waits until what was written before it is synced, and so belongs to them."""
 
     __slots__ = ("_broker", "_missing", "_request")
 
@@ -83,13 +85,14 @@ def handle(broker: Broker, request: Request) -> Any:
     wait = ListWait(broker, request)
     for topic in message.topics:
         for asked in topic.partitions:
-            if asked.timestamp == LATEST:
+            if asked.timestamp not in _SYNCED:
                 _wait_for_end(broker, topic.name, asked.partition_index, wait)
     return wait if wait.is_waiting else _respond(broker, request)
 
 
 def _wait_for_end(broker: Broker, topic: str, index: int, wait: ListWait) -> None:
-    # A producer's acks=1 is answered before the sync, and its next question may be where the log ends.
+    # A producer's acks=1 is answered before the sync, and its next question may be where the log ends, or which
+    # record is the first of a time.
     with suppress(ApiError, StorageFailed):  # told when the answer is made
         wait.wait_for(find_partition(broker, topic, index))
 
