@@ -1,5 +1,5 @@
 // For the clients' programs in JavaScript: run checks one after the other, report each as a JSON line.
-import { isDeepStrictEqual } from 'node:util'
+import { inspect, isDeepStrictEqual } from 'node:util'
 
 export const bootstrap = process.env.FLOE_BOOTSTRAP
 
@@ -32,8 +32,7 @@ export async function refused(pattern, run) {
   try {
     await run()
   } catch (error) {
-    const text = JSON.stringify(error, Object.getOwnPropertyNames(error)) + error
-    if (pattern.test(text)) return
+    if (pattern.test(inspect(error, { depth: 8 }))) return
     throw error
   }
   throw new Error(`was not refused with ${pattern}`)
