@@ -22,8 +22,14 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO, Final
 
+MESSAGE_CHARACTERS: Final = 600
+"""Of an exception: databases tell whole statements. The traceback is in the debug log."""
+
 NICENESS: Final = 10
 """Producers come first: the worker takes what processor time they leave."""
+
+LOG_LEVEL_VARIABLE: Final = "_FLOE_WORKER_LOG_LEVEL"
+"""How the broker tells its log level, so that a child says what the broker would show, and no more."""
 
 Progress = Callable[[dict[str, Any]], None]
 Handler = Callable[[dict[str, Any], Progress], Mapping[str, Any]]
@@ -50,10 +56,18 @@ def run_job(handler: Handler, job: dict[str, Any], progress: Progress) -> dict[s
     try:
         return {"result": dict(handler(job, progress))}
     except Exception as error:
-        kind = type(error).__name__
         logging.getLogger("floe.worker").debug("job failed", exc_info=True)
         details = getattr(error, "details", None)
-        return {"error": {"kind": kind, "message": str(error) or kind, "details": details}}
+        return {"error": {"kind": type(error).__name__, "message": _message(error), "details": details}}
+
+
+def _message(error: Exception) -> str:
+    """One line; with the class where it is somebody else's, whose words may mean little alone."""
+    kind = type(error)
+    text = " ".join(str(error).split())[:MESSAGE_CHARACTERS]
+    if kind.__module__.partition(".")[0] in ("broker", "wal", "protocol") and text:
+        return text
+    return f"{kind.__name__}: {text}" if text else kind.__name__
 
 
 def _read_jobs(jobs: SimpleQueue[dict[str, Any]]) -> None:
@@ -97,4 +111,4 @@ class _ToBroker(logging.Handler):
 
 def _log_to(answers: _Answers) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[_ToBroker(answers)], format="%(message)s")
-    logging.getLogger("floe").setLevel(os.environ.get("FLOE_WORKER_LOG_LEVEL", "INFO"))
+    logging.getLogger("floe").setLevel(os.environ.get(LOG_LEVEL_VARIABLE, "INFO"))

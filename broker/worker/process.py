@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from broker.worker.child import LOG_LEVEL_VARIABLE
+
 log = logging.getLogger("floe.worker")
 
 IDLE_END_S: Final = 60.0
@@ -163,7 +165,8 @@ def _environment() -> dict[str, str]:
     """The broker's environment, and where its code is: it may have been started from its folder, not installed."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    level = logging.getLevelName(log.getEffectiveLevel())
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), LOG_LEVEL_VARIABLE: level}
 
 
 class _Child:
