@@ -38,7 +38,7 @@ check: venv ## Lint, types, import contracts, tidiness
 	@$(BIN)/python -m pytest -q tests/architecture
 
 soak: venv ## The long form of crash, kill and fuzz tests (about an hour)
-	@FLOE_SOAK=1 $(BIN)/python -m pytest -q tests/simulation tests/faults
+	@FLOE_SOAK=1 $(BIN)/python -m pytest -q tests/simulation tests/faults tests/broker/tiering
 
 bench: venv ## Measure Floe, beside Apache Kafka where Java and Maven are found
 	@$(BIN)/python -m tests.bench

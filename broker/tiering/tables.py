@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.table.sorting import SortField, SortOrder
@@ -235,9 +236,9 @@ class TopicTable:
         return table
 
     def _location(self, identifier: Identifier) -> str | None:
-        """A folder that no other table has; None where the catalog decides."""
+        """A folder that no other table has; None where the catalog decides, as REST catalogs do."""
         warehouse = warehouse_url(self._catalog.properties)
-        if warehouse is None:
+        if warehouse is None or not isinstance(self._catalog, MetastoreCatalog):
             return None
         short = re.sub(r"[^0-9A-Za-z_-]", "", self._writer.topic_id)
         return "/".join([warehouse, *identifier[:-1], f"{identifier[-1]}-{short}"])
