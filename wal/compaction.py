@@ -86,7 +86,7 @@ class Round:
     aborted: list[tuple[int, int, int, int]] = field(default_factory=list)
     """Aborted transactions that reach into the segments and whose markers lie behind them."""
     producers: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Producer id → (last offset of its last batch or -1, epoch)."""
+    """`compaction_producers.last_batches`."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -38,6 +38,7 @@ from protocol.records import (
     records_bytes,
 )
 from wal.compaction_map import WORD_BYTES, OffsetMap, hash_keys
+from wal.compaction_producers import A_MARKER, NOT_KNOWN
 from wal.compaction_transactions import CleanedTransactions
 
 MAX_BATCH_BYTES: Final = 256 << 20
@@ -57,7 +58,7 @@ Bools = NDArray[np.bool_]
 
 
 class LastOfProducer(NamedTuple):
-    """The last thing a producer wrote; `last_offset` is -1 if that was a marker."""
+    """The last thing a producer wrote; `last_offset` may be A_MARKER or NOT_KNOWN."""
 
     last_offset: int
     producer_epoch: int
@@ -104,7 +105,9 @@ class Rules:
         last = self.producers.get(batch.producer_id) if batch.producer_id >= 0 else None
         if last is None:
             return False
-        if last.last_offset >= 0:
+        if last.last_offset == NOT_KNOWN:
+            return True
+        if last.last_offset != A_MARKER:
             return batch.last_offset == last.last_offset
         return batch.is_control and batch.producer_epoch == last.producer_epoch
 

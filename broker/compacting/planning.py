@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from wal.checkpoint import TopicPartition
+from wal.compaction_producers import last_batches
 
 if TYPE_CHECKING:
     from broker.config import BrokerConfig, TopicConfig
@@ -102,11 +103,6 @@ def job(
         for transaction in segment.aborted_transactions()
         if transaction.first_offset < end_offset
     ]
-    producers = {}
-    for entry in log.active_producers():
-        last_offset = entry.batches[-1].last_offset if entry.batches else -1
-        if last_offset < end_offset:
-            producers[str(entry.producer_id)] = (last_offset, entry.producer_epoch)
     return {
         "bytes_per_second": broker["log.cleaner.io.max.bytes.per.second"],
         "round": {
@@ -123,6 +119,6 @@ def job(
             "load_factor": broker["log.cleaner.io.buffer.load.factor"],
             "seed": seed,
             "aborted": aborted,
-            "producers": producers,
+            "producers": last_batches(log, end_offset),
         },
     }

@@ -76,6 +76,8 @@ class Compaction:
         self.requested: deque[TopicPartition] = deque()
         self._wake = asyncio.Event()
         self._next_look_ms = 0
+        self._failed_now: set[TopicPartition] = set()
+        """Failed since the last look: to be tried again at the next one, not before."""
 
     # --- what others tell -------------------------------------------------------------------------------------
 
@@ -99,6 +101,7 @@ class Compaction:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self._failed_now.clear()
             try:
                 while await self._step():
                     pass
@@ -127,7 +130,7 @@ class Compaction:
         due = []
         now_ms = self._broker.clock_ms()
         for count, (key, partition) in enumerate(self.partitions(), 1):
-            if key not in self.uncleanable:
+            if key not in self.uncleanable and key not in self._failed_now:
                 candidate = self.measure(key, partition, now_ms)
                 if candidate is not None and is_due(candidate, partition.topic.config):
                     due.append(candidate)
@@ -202,7 +205,7 @@ class Compaction:
         except StorageFailed as failure:
             state.error = str(failure)
             self._broker.storage_failed(failure)
-            self._set_aside(candidate.key, str(failure))
+            self._failed_now.add(candidate.key)
         finally:
             self.running = None
             state.ended_ms = self._broker.clock_ms()
@@ -227,6 +230,7 @@ class Compaction:
         totals = state.totals
         if not state.is_swapped_whole:
             state.error = state.error or "segments were deleted meanwhile"
+            self._failed_now.add(state.key)
             return
         self._folder.save_compacted_up_to(state.key, totals["end_offset"])
         log.info(
@@ -241,9 +245,11 @@ class Compaction:
         )
 
     def _failed(self, key: TopicPartition, failure: JobFailed | WorkerDied) -> None:
-        log.error("%s-%d: compaction failed: %s", *key, failure)
-        if isinstance(failure, JobFailed):
+        self._failed_now.add(key)
+        if isinstance(failure, JobFailed) and failure.kind == CANNOT_COMPACT:
             self._set_aside(key, str(failure))
+        else:  # retention took a file away, the disk is full, the worker was killed: next time it may be otherwise
+            log.warning("%s-%d: compaction failed and is tried again later: %s", *key, failure)
 
     def _set_aside(self, key: TopicPartition, reason: str) -> None:
         if key not in self.uncleanable:

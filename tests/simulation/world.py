@@ -222,7 +222,7 @@ class World:
     def _send(self, producer: Producer, sent: Sent) -> bool:
         timestamp = self.now_ms - self.chance.randrange(1000)
         batch = build(
-            [Record(timestamp=timestamp, value=value) for value in sent.values],
+            [self.record(timestamp, value) for value in sent.values],
             producer_id=producer.producer_id,
             producer_epoch=0,
             base_sequence=sent.base_sequence,
@@ -234,18 +234,25 @@ class World:
         except DiskFull:
             return False
         except ApiError as error:
-            if -1 < sent.written_at < log.log_start_offset:
-                # It was written, the answer was lost, and retention has deleted it since, with what there was
-                # to recognise it by. An error is the right answer, and a client gives up.
-                producer.in_flight.remove(sent)
-                return True
-            raise Broken(f"{producer}: {error}") from error
+            return self.send_failed(log, producer, sent, error)
         if appended.duplicate and sent.base_offset not in (-1, appended.base_offset):
             raise Broken(f"{sent} is a duplicate of what is at {appended.base_offset}")
         sent.base_offset = sent.written_at = appended.base_offset
         # A duplicate may be durable already: nothing moves that would acknowledge it.
         self._acknowledge(producer)
         return True
+
+    def record(self, timestamp: int, value: bytes) -> Record:
+        return Record(timestamp=timestamp, value=value)
+
+    def send_failed(self, log: Log, producer: Producer, sent: Sent, error: ApiError) -> bool:
+        """A batch was refused: True if that is right."""
+        if -1 < sent.written_at < log.log_start_offset:
+            # It was written, the answer was lost, and retention has deleted it since, with what there was
+            # to recognise it by. An error is the right answer, and a client gives up.
+            producer.in_flight.remove(sent)
+            return True
+        raise Broken(f"{producer}: {error}") from error
 
     def produce_plain(self) -> None:
         key = self.chance.choice(PARTITIONS)
@@ -255,7 +262,7 @@ class World:
         for _ in range(self.chance.choice((1, 1, 3))):
             self.plain += 1
             values.append(f"plain:{self.plain}:".encode() + bytes(self.chance.randrange(200)))
-            batches += build([Record(timestamp=self.now_ms, value=values[-1])])
+            batches += build([self.record(self.now_ms, values[-1])])
         view = memoryview(batches)
         try:
             appended = log.append(view, parse_batches(view), self.now_ms)

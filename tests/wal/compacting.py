@@ -6,6 +6,7 @@ import random
 
 from protocol.records import Record, RecordBatch, build, end_transaction_marker, iterate, parse_batches
 from wal.compaction import Compaction, Round, SegmentToClean, Totals
+from wal.compaction_producers import last_batches
 from wal.compaction_swap import swap
 from wal.log import Log
 
@@ -105,13 +106,7 @@ def order(log: Log, now_ms: int, *, first_dirty_offset: int = 0, **changes: obje
             for transaction in log.aborted_transactions(0, log.bases[end])
             if transaction.last_offset >= log.bases[end]
         ],
-        "producers": {
-            str(entry.producer_id): (
-                entry.batches[-1].last_offset if entry.batches else -1,
-                entry.producer_epoch,
-            )
-            for entry in log.active_producers()
-        },
+        "producers": last_batches(log, log.bases[end]),
     }
     return Round(**{**values, **changes})  # type: ignore[arg-type]
 

@@ -289,3 +289,30 @@ def test_retention_took_the_segments_meanwhile(open_log: Open, flusher: Flusher,
     names = storage.list(log.directory)
     left = [segment for segment in cleaned if segment.base_offset in log.bases]
     assert sum(name.endswith(".log.cleaned") for name in names) == len(left)
+
+
+def test_the_last_durable_batch_of_a_producer_stays(
+    open_log: Open, flusher: Flusher, storage: Storage
+) -> None:
+    """The one behind it may be lost in a crash; its retry must follow what is left."""
+    log = open_log(**SMALL)
+    for sequence in range(5):
+        put(log, (b"k", b"%d" % sequence), producer_id=7, producer_epoch=0, base_sequence=sequence)
+    put(log, (b"k", b"other"))
+    seal(log, flusher)
+    put(log, (b"k", b"not synced"), producer_id=7, producer_epoch=0, base_sequence=5)
+    compact(log, NOW_MS)
+    kept = [batch.last_sequence for batch, _ in batches_of(log) if batch.producer_id == 7]
+    assert kept == [4]
+
+
+def test_all_batches_of_a_producer_stay_while_its_last_is_not_known(open_log: Open, flusher: Flusher) -> None:
+    log = open_log(**SMALL)
+    for sequence in range(5):
+        put(log, (b"k", b"%d" % sequence), producer_id=7, producer_epoch=0, base_sequence=sequence)
+    put(log, (b"k", b"other"))
+    seal(log, flusher)
+    put(log, (b"k", b"not synced"), producer_id=7, producer_epoch=1, base_sequence=0)
+    compact(log, NOW_MS)
+    kept = [batch.last_sequence for batch, _ in batches_of(log) if batch.producer_id == 7]
+    assert kept == [0, 1, 2, 3, 4]
