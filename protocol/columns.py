@@ -40,9 +40,6 @@ PIECE_RECORDS: Final = 1 << 17
 PIECE_BYTES: Final = 1 << 24
 """Decompressed bytes of the batches that are decoded together; one batch may have more."""
 
-COMPRESSION_GUESS: Final = 8
-"""How many times its compressed size a batch is taken to have when batches are grouped."""
-
 ABREAST: Final = 100
 """How many batches make it worth while to walk through all of them abreast: a step costs as much as so many records."""
 
@@ -51,7 +48,6 @@ CACHED_RECORDS: Final = 1 << 12
 
 HEADER_ROUNDS: Final = 16
 """Headers of a record that are decoded for all records at once; a record with more has the rest read singly."""
-
 
 _OF_ONE_BYTE: Final = np.array([(byte >> 1) ^ -(byte & 1) for byte in range(256)], np.int64)  # zig-zag
 
@@ -193,31 +189,33 @@ def decode(data: Buffer, max_decompressed_bytes: int) -> Iterator[RecordColumns]
     if len(data) > BATCH_OVERHEAD and peek_magic(data, 0) < 2:
         data = up_convert(data, max_decompressed_bytes)
     group: list[RecordBatch] = []
+    blocks: list[bytes] = []  # decompressed; empty where the batch is not compressed
     group_bytes = group_records = 0
     for batch in parse_batches(data):
         if batch.is_control:
             continue
-        # A guess for compressed batches; what they really hold is bounded by the caller's limit.
-        block_bytes = batch.size * (COMPRESSION_GUESS if batch.compression else 1)
+        block = records_bytes(data, batch, max_decompressed_bytes) if batch.compression else b""
+        block_bytes = len(block) or batch.size
         full = group_bytes + block_bytes > PIECE_BYTES or group_records + batch.record_count > PIECE_RECORDS
         if group and full:
-            yield from _decode_group(data, group, max_decompressed_bytes)
-            group, group_bytes, group_records = [], 0, 0
+            yield from _decode_group(data, group, blocks, max_decompressed_bytes)
+            group, blocks, group_bytes, group_records = [], [], 0, 0
         group.append(batch)
+        blocks.append(block)
         group_bytes += block_bytes
         group_records += batch.record_count
     if group:
-        yield from _decode_group(data, group, max_decompressed_bytes)
+        yield from _decode_group(data, group, blocks, max_decompressed_bytes)
 
 
 def _decode_group(
-    data: Buffer, batches: Sequence[RecordBatch], max_decompressed_bytes: int
+    data: Buffer, batches: Sequence[RecordBatch], blocks: list[bytes], max_decompressed_bytes: int
 ) -> Iterator[RecordColumns]:
     try:
-        joined, spans = _blocks(data, batches, max_decompressed_bytes)
+        joined, spans = _joined(data, batches, blocks)
+        blocks.clear()
         starts = _starts(joined, spans)
-        counts = np.array([count for _, _, count in spans], np.int64)
-        ends = np.cumsum(counts)
+        ends = np.cumsum(np.array([count for _, _, count in spans], np.int64))
         joined_bytes = np.frombuffer(joined, np.uint8)
         for first in range(0, len(starts), PIECE_RECORDS):
             piece = starts[first : first + PIECE_RECORDS]
@@ -230,8 +228,8 @@ def _decode_group(
         raise AssertionError("the two decoders of record batches disagree") from None
 
 
-def _blocks(
-    data: Buffer, batches: Sequence[RecordBatch], max_decompressed_bytes: int
+def _joined(
+    data: Buffer, batches: Sequence[RecordBatch], blocks: Sequence[bytes]
 ) -> tuple[Buffer, list[tuple[int, int, int]]]:
     """One buffer with all batches' records, and (start, end, record_count) of each batch in it."""
     spans: list[tuple[int, int, int]] = []
@@ -240,14 +238,16 @@ def _blocks(
             end = batch.position + batch.size
             spans.append((batch.position + BATCH_OVERHEAD, end, batch.record_count))
         return data, spans
-    blocks: list[bytes] = []
+    parts: list[Buffer] = []
     position = 0
-    for batch in batches:
-        block = records_bytes(data, batch, max_decompressed_bytes)
-        blocks.append(block)
-        spans.append((position, position + len(block), batch.record_count))
-        position += len(block)
-    return blocks[0] if len(blocks) == 1 else b"".join(blocks), spans
+    for batch, block in zip(batches, blocks, strict=True):
+        part: Buffer = block
+        if not batch.compression:
+            part = memoryview(data)[batch.position + BATCH_OVERHEAD : batch.position + batch.size]
+        parts.append(part)
+        spans.append((position, position + len(part), batch.record_count))
+        position += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts), spans
 
 
 def _starts(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> Int64s:
