@@ -25,31 +25,37 @@ def handle(broker: Broker, request: Request) -> OffsetDeleteResponse | Deferred[
     partitions = [
         (topic.name, partition.partition_index)
         for topic in message.topics
-        if topic.name in broker.catalog.topics
         for partition in topic.partitions
+        if _exists(broker, topic.name, partition.partition_index)
     ]
     return mapped(
         broker.groups.delete_offsets(message.group_id, partitions),
-        lambda result: _response(broker, message, *result),
+        lambda result: _response(message, partitions, *result),
     )
 
 
 def _response(
-    broker: Broker, message: OffsetDeleteRequest, code: ErrorCode, codes: list[ErrorCode]
+    message: OffsetDeleteRequest, existing: list[tuple[str, int]], code: ErrorCode, codes: list[ErrorCode]
 ) -> OffsetDeleteResponse:
-    """`codes` are for the partitions of topics that exist, in the order of the request."""
+    """`codes` are for the `existing` partitions, in the order of the request."""
     if code:
         return OffsetDeleteResponse(error_code=code)
-    decided = iter(codes)
+    decided = dict(zip(existing, codes, strict=True))
     topics = []
     for topic in message.topics:
-        exists = topic.name in broker.catalog.topics
         partitions = [
             OffsetDeleteResponsePartition(
                 partition_index=partition.partition_index,
-                error_code=next(decided) if exists else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+                error_code=decided.get(
+                    (topic.name, partition.partition_index), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+                ),
             )
             for partition in topic.partitions
         ]
         topics.append(OffsetDeleteResponseTopic(name=topic.name, partitions=partitions))
     return OffsetDeleteResponse(topics=topics)
+
+
+def _exists(broker: Broker, name: str, index: int) -> bool:
+    topic = broker.catalog.topics.get(name)
+    return topic is not None and 0 <= index < topic.partition_count

@@ -20,39 +20,6 @@ from tests.bench.brokers import KAFKA_VERSION, find_kafka_jars
 NOT_POSSIBLE = 3
 
 
-@click.command()
-@click.option("--only", multiple=True, help="Shapes like this: produce/v9/*, */unknown-topic. Repeatable.")
-@click.option("--smoke", is_flag=True, help="The short form.")
-@click.option("--output", type=click.Choice(["table", "json"]), default="table")
-@click.option("--show", is_flag=True, help="Print both transcripts of every shape.")
-def main(only: tuple[str, ...], smoke: bool, output: str, show: bool) -> None:
-    """Ask Apache Kafka and Floe the same, and compare the answers field by field."""
-    jars = find_kafka_jars()
-    if isinstance(jars, str):
-        click.echo(f"not run: {jars}", err=True)
-        sys.exit(NOT_POSSIBLE)
-    started = time.monotonic()
-    rules = Rules()
-    with both(jars) as (kafka, floe):
-        pair = Pair(kafka, floe)
-        scenarios = [known for known in load() if known.smoke or not smoke]
-        shapes = [
-            shape
-            for shape in pair.shapes(scenarios)
-            if not only or any(fnmatchcase(shape.name, pattern) for pattern in only)
-        ]
-        results = []
-        for shape in shapes:
-            results.append(pair.run(shape, rules))
-            if show:
-                _show(results[-1])
-        pair.close()
-    stale = [] if only or smoke else [row.text() for row in rules.reasons if not row.uses]
-    report = _report(results, pair.ranges, rules, stale, time.monotonic() - started)
-    click.echo(json.dumps(report, indent=2) if output == "json" else _table(report))
-    sys.exit(bool(report["failed"] or stale))
-
-
 def _report(
     results: list[Result], ranges: list[Range], rules: Rules, stale: list[str], seconds: float
 ) -> dict[str, Any]:
@@ -157,6 +124,62 @@ def _show(result: Result) -> None:
             click.echo(
                 f"{result.shape.name} {name} {title}: {json.dumps(value, ensure_ascii=False)}", err=True
             )
+
+
+def _features(report: dict[str, Any]) -> str:
+    """A line of JSON for each API, as the runner of `compat/` reads them."""
+    first = {}
+    for failure in reversed(report["failures"]):
+        first[failure["shape"].split("/")[0]] = f"{failure['shape']}: {failure['differences'][0]['text']}"
+    rows = [
+        {"feature": name, "result": "fail" if name in first else "pass", "reason": first.get(name, "")}
+        for name in report["apis"]
+    ]
+    rows += [{"feature": "reasons", "result": "fail", "reason": text} for text in report["stale_reasons"]]
+    return "\n".join(json.dumps(row) for row in rows)
+
+
+_OUTPUTS = {
+    "table": _table,
+    "json": lambda report: json.dumps(report, indent=2),
+    "features": _features,
+}
+
+
+@click.command()
+@click.option("--only", multiple=True, help="Shapes like this: produce/v9/*, */unknown-topic. Repeatable.")
+@click.option("--smoke", is_flag=True, help="The short form.")
+@click.option("--output", type=click.Choice(list(_OUTPUTS)), default="table")
+@click.option("--fetch-only", is_flag=True, help="Fetch Kafka through Maven, and end.")
+@click.option("--show", is_flag=True, help="Print both transcripts of every shape.")
+def main(only: tuple[str, ...], smoke: bool, output: str, fetch_only: bool, show: bool) -> None:
+    """Ask Apache Kafka and Floe the same, and compare the answers field by field."""
+    jars = find_kafka_jars()
+    if isinstance(jars, str):
+        click.echo(f"not run: {jars}", err=True)
+        sys.exit(NOT_POSSIBLE)
+    if fetch_only:
+        return
+    started = time.monotonic()
+    rules = Rules()
+    with both(jars) as (kafka, floe):
+        pair = Pair(kafka, floe)
+        scenarios = [known for known in load() if known.smoke or not smoke]
+        shapes = [
+            shape
+            for shape in pair.shapes(scenarios)
+            if not only or any(fnmatchcase(shape.name, pattern) for pattern in only)
+        ]
+        results = []
+        for shape in shapes:
+            results.append(pair.run(shape, rules))
+            if show:
+                _show(results[-1])
+        pair.close()
+    stale = [] if only or smoke else [row.text() for row in rules.reasons if not row.uses]
+    report = _report(results, pair.ranges, rules, stale, time.monotonic() - started)
+    click.echo(_OUTPUTS[output](report))
+    sys.exit(bool(report["failed"] or stale))
 
 
 main()

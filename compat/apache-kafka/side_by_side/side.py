@@ -85,7 +85,13 @@ class Side:
         try:
             return connection.receive_frame()
         except Closed:
+            self.drop_connection()
             return None
+
+    def drop_connection(self) -> None:
+        """The next request goes over a new connection."""
+        if "" in self._connections:
+            self._connections.pop("").close()
 
     def note(self, title: str, value: Any) -> None:
         """Write down something else to compare."""

@@ -85,7 +85,6 @@ def bad_batches(side: Side) -> None:
         batch(crc=1),
         whole[:-1],
         whole + whole,
-        whole + b"\0",
         b"",
         batch(magic=3),
         batch(base_offset=5),
@@ -97,6 +96,11 @@ def bad_batches(side: Side) -> None:
         batch(base_sequence=3),
     ):
         produce(side, topic, bad)
+
+
+@scenario("produce")
+def bytes_behind_the_batch(side: Side) -> None:
+    produce(side, side.topic(), batch() + b"\0")
 
 
 @scenario("produce")

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+
+from kio.index import load_response_schema
+from kio.serial import entity_reader
+
 from side_by_side.scenario import scenario
 from side_by_side.side import Side
+from side_by_side.values import to_plain
 
 UNKNOWN_ID = "6f0f3d8a-5c59-4c0e-9e8e-0d6a5b1f2c3d"
 
@@ -27,6 +33,39 @@ def bad_software_names(side: Side) -> None:
         side.ask(client_software_name=name, client_software_version=version)
 
 
+def header(api: int, version: int, correlation_id: int) -> bytes:
+    return struct.pack(">hhi", api, version, correlation_id) + b"\0\4test"
+
+
+@scenario("api_versions", last=0, smoke=True)
+def versions_from_the_future(side: Side) -> None:
+    for number, version in enumerate((5, 99, 32767, -1), 1):
+        answer = side.send_frame(header(18, version, number) + b"\0" * 8)
+        if answer is None:
+            side.note(f"v{version}", "closed")
+            return
+        message, _ = entity_reader(load_response_schema(18, 0))(answer, 4)
+        side.note(f"v{version} api_versions v0", to_plain(message))
+
+
+@scenario("api_versions", last=0, smoke=True)
+def requests_that_are_none(side: Side) -> None:
+    for title, frame in (
+        ("unknown key", header(999, 0, 1)),
+        ("negative key", header(-1, 0, 1)),
+        ("unknown version", header(3, 99, 1) + b"\0" * 8),
+        ("dropped version", header(42, -1, 1)),
+        ("nothing", b""),
+        ("half a header", b"\0\3\0"),
+        ("half a body", header(3, 1, 1) + b"\0\0"),
+        ("an array too long", header(3, 1, 1) + b"\x7f\xff\xff\xff"),
+        ("a negative string", header(8, 2, 1) + b"\xff\xf0"),
+        ("inter-broker", header(4, 0, 1) + b"\0" * 20),
+    ):
+        side.note(title, "closed" if side.send_frame(frame) is None else "answered")
+        side.drop_connection()
+
+
 @scenario("metadata", smoke=True)
 def named(side: Side) -> None:
     side.ask(topics=[{"name": "events"}, {"name": "empty"}], allow_auto_topic_creation=False)
@@ -34,7 +73,7 @@ def named(side: Side) -> None:
 
 @scenario("metadata")
 def in_the_order_asked(side: Side) -> None:
-    names = ["stamped", "events", "absent-1", "empty", "events"]
+    names = ["stamped", "events", side.label, "empty", "events"]
     side.ask(topics=[{"name": name} for name in names], allow_auto_topic_creation=False)
 
 
@@ -107,8 +146,13 @@ def ordinary_topics(side: Side) -> None:
 
 @scenario("describe_topic_partitions")
 def sorted_and_unique(side: Side) -> None:
-    names = ["stamped", "events", "events", "absent", "", "a b"]
+    names = ["stamped", "events", "events", "absent", "a b"]
     side.ask(topics=[{"name": name} for name in names], response_partition_limit=100)
+
+
+@scenario("describe_topic_partitions")
+def nameless(side: Side) -> None:
+    side.ask(topics=[{"name": ""}], response_partition_limit=100)
 
 
 @scenario("describe_topic_partitions")

@@ -73,7 +73,7 @@ def add(side: Side, name: str, who: dict[str, int], version: int = 3, topics: An
     return side.call(ADD_PARTITIONS, version, **fields, v3_and_below_topics=rows, transactions=[one])
 
 
-@scenario("add_partitions_to_txn")
+@scenario("add_partitions_to_txn", smoke=True)
 def added(side: Side) -> None:
     name = transactional_id(side)
     who = init(side, name)
@@ -92,7 +92,7 @@ def added(side: Side) -> None:
     add(side, "", who, side.version)
 
 
-@scenario("add_offsets_to_txn")
+@scenario("add_offsets_to_txn", smoke=True)
 def offsets_added(side: Side) -> None:
     name = transactional_id(side)
     who = init(side, name)
@@ -190,7 +190,7 @@ def offsets_committed(side: Side) -> None:
     )
 
 
-@scenario("write_txn_markers")
+@scenario("write_txn_markers", smoke=True)
 def markers(side: Side) -> None:
     topic = side.topic()
     who = side.producer()
