@@ -46,6 +46,9 @@ SAVE_INTERVAL_S: Final = 10.0
 MAX_ABORTED: Final = 50_000
 """Aborted transactions named in one job; a range with more of them takes several."""
 
+JOB_LIMIT_S: Final = 1_800.0
+"""How long a job may take, its turn included: far more than any does. A catalog that never answers is noticed by it."""
+
 LEAST_COMMIT_BYTES: Final = 1 << 20
 """What a job is cut down to, halving, when the worker dies of it."""
 
@@ -283,7 +286,7 @@ class Tables:
             self._answer(topic_id)
             return
         try:
-            result = await self.worker.run(self._job(topic, "commit", partitions))
+            result = await self._run(self._job(topic, "commit", partitions))
         except (JobFailed, WorkerDied) as failure:
             self._failed(topic, failure)
         except WorkerClosed:
@@ -291,6 +294,14 @@ class Tables:
         else:
             self._committed(topic, result)
         self._answer(topic_id)
+
+    async def _run(self, job: dict[str, Any]) -> dict[str, Any]:
+        """As `WorkerProcess.run`, but a job that takes for ever is ended with its worker: WorkerDied."""
+        try:
+            async with asyncio.timeout(JOB_LIMIT_S):
+                return await self.worker.run(job)
+        except TimeoutError:
+            raise WorkerDied(f"the worker had no answer after {JOB_LIMIT_S:.0f} s and was ended") from None
 
     def _job(self, topic: Topic, kind: str, partitions: list[dict[str, Any]]) -> dict[str, Any]:
         settings = TableSettings.of(topic.config.values)
@@ -428,7 +439,7 @@ class Tables:
 
         Raises JobFailed, WorkerDied, WorkerClosed.
         """
-        result = await self.worker.run(self._job(topic, kind, []) | fields)
+        result = await self._run(self._job(topic, kind, []) | fields)
         if topic.topic_id in self._broker.catalog.by_id:
             self._take_result(self.tabled.of(topic.topic_id, topic.name), result, self._broker.clock_ms())
             self._watch(topic)
@@ -439,7 +450,7 @@ class Tables:
         """A job of a deleted topic: a drop is tried once per run of the broker, a last commit once."""
         what = "deleted with its topic" if job["kind"] == "drop" else "completed after the topic was deleted"
         try:
-            await self.worker.run(job)
+            await self._run(job)
         except WorkerClosed:
             return
         except (JobFailed, WorkerDied) as failure:
