@@ -10,7 +10,15 @@ from pathlib import Path
 
 from compat import matrix
 from compat.matrix import FAIL, NOT_RUN, Row
-from compat.running import Client, find, regressions, run_version, unlisted
+from compat.running import (
+    INSTALL_LIMIT_S,
+    SHORT_INSTALL_LIMIT_S,
+    Client,
+    find,
+    regressions,
+    run_version,
+    unlisted,
+)
 
 HERE = Path(__file__).parent
 BUILD = HERE / ".build"
@@ -45,7 +53,7 @@ def _run(client: Client, smoke: bool) -> tuple[list[Row], list[Row]]:
     broken: list[Row] = []
     for version in client.versions(smoke):
         started = time.monotonic()
-        mine = run_version(client, version, BUILD)
+        mine = run_version(client, version, BUILD, SHORT_INSTALL_LIMIT_S if smoke else INSTALL_LIMIT_S)
         counts = Counter(row.result for row in mine)
         told = ", ".join(f"{count} {result}" for result, count in counts.items())
         print(f"{client.name} {version}: {told} ({time.monotonic() - started:.0f} s)", flush=True)

@@ -31,8 +31,9 @@ need() { # need PROGRAM…: says plainly what is missing
     done
 }
 
-find_python() { # find_python 3.6: prints a working interpreter of that version
+find_python() { # find_python 3.6: prints a working interpreter of that version; find_python any: the one Floe runs on
     local candidate
+    if [ "$1" = any ]; then echo "${FLOE_PYTHON:-python3}"; return; fi
     for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python; do
         if "$candidate" -c '' 2>/dev/null; then echo "$candidate"; return; fi
     done

@@ -5,7 +5,7 @@ SMOKE=(2.16.1)
 
 install() {
     case $1 in
-    2.*) make_venv "$BUILD/$1" 3.11 "confluent-kafka==$1" ;;
+    2.*) make_venv "$BUILD/$1" any "confluent-kafka==$1" ;;
     1.*) make_venv "$BUILD/$1" 3.8 "confluent-kafka==$1" ;;
     0.*) make_venv "$BUILD/$1" 3.6 "confluent-kafka==$1" ;;
     esac

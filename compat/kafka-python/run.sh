@@ -5,7 +5,7 @@ SMOKE=(3.0.12)
 
 install() {
     case $1 in
-    3.*) make_venv "$BUILD/$1" 3.11 "kafka-python==$1" lz4 zstandard python-snappy ;;
+    3.*) make_venv "$BUILD/$1" any "kafka-python==$1" lz4 zstandard python-snappy ;;
     2.*) make_venv "$BUILD/$1" 3.8 "kafka-python==$1" lz4 zstandard 'python-snappy<0.7' ;;
     1.*) make_venv "$BUILD/$1" 3.7 "kafka-python==$1" lz4 'python-snappy<0.7' ;;
     esac
