@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from broker.coordinator.transaction_coordinator import TransactionCoordinator
 from tests.conftest import SOAK
 from tests.simulation.histories import End, History, Poll, Transaction, anomalies
-from tests.simulation.transactions import problems
+from tests.simulation.transactions import SimulatedMarkers, World, problems
 
-SEEDS = 10_000 if SOAK else 300
+SEEDS = 10_000 if SOAK else 200
 SEEDS_PER_TEST = 50
 
 
@@ -16,6 +19,34 @@ SEEDS_PER_TEST = 50
 def test_seeds(first: int) -> None:
     found = {seed: wrong for seed in range(first, first + SEEDS_PER_TEST) if (wrong := problems(seed))}
     assert not found
+
+
+class ForgetsToWait(SimulatedMarkers):
+    """A transaction is complete before its markers are durable."""
+
+    def when_durable(self, topic: str, partition: int, waiter: Any) -> bool:
+        return False
+
+
+class CompletesEarly(World):
+    MARKERS = ForgetsToWait
+
+
+class AdoptsNothing(TransactionCoordinator):
+    """What a crash has left in the partitions alone is nobody's."""
+
+    def adopt(self, producer_id: int, producer_epoch: int, topic: str, partition: int) -> None:
+        pass
+
+
+class LeavesLying(World):
+    COORDINATOR = AdoptsNothing
+
+
+@pytest.mark.parametrize(("world_class", "first"), [(CompletesEarly, 90), (LeavesLying, 190)])
+def test_the_simulation_notices(world_class: type[World], first: int) -> None:
+    """`first` is where the search begins, as not every schedule has a crash at the one bad moment."""
+    assert any(problems(seed, world_class) for seed in range(first, first + 500))
 
 
 def history(

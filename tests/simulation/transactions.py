@@ -186,7 +186,10 @@ class SimulatedMarkers:
 
 
 class World:
-    """One schedule."""
+    """One schedule. What is to be made wrong, to see that it is found, is a subclass."""
+
+    MARKERS = SimulatedMarkers
+    COORDINATOR = TransactionCoordinator
 
     def __init__(self, seed: int) -> None:
         self.random = random = Random(seed)
@@ -217,8 +220,8 @@ class World:
     def _start(self) -> None:
         self.groups = GroupCoordinator(self.offsets_log, self.host, GroupSettings())
         self.groups.load()
-        self.transactions = TransactionCoordinator(
-            self.transaction_log, SimulatedMarkers(self), self.producer_ids, self.host, TransactionSettings()
+        self.transactions = self.COORDINATOR(
+            self.transaction_log, self.MARKERS(self), self.producer_ids, self.host, TransactionSettings()
         )
         self.transactions.load()
         for (topic, index), partition in self.partitions.items():
@@ -601,8 +604,11 @@ def writer(world: World, transactional_id: str) -> Script:
             yield "sleep", world.random.randint(1, 500)
 
 
-def problems(seed: int) -> list[str]:
+def problems(seed: int, world_class: type[World] = World) -> list[str]:
     """What is wrong with the schedule of a seed."""
-    world = World(seed)
-    world.run()
+    world = world_class(seed)
+    try:
+        world.run()
+    except AssertionError as error:
+        return [str(error) or repr(error)]
     return world.problems()
