@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import ManifestContent
@@ -43,6 +44,8 @@ MAX_REWRITE_BYTES: Final = 96 << 20
 """Rows in memory while files are merged. A file that holds half of it is not merged any further."""
 PIECE_ROWS: Final = 1 << 16
 """Rows that are put in order at a time: sorting copies them."""
+DICTIONARY_BYTES: Final = 8
+"""What a value may take in memory beyond what it takes in a file."""
 MAX_GROUPS: Final = 16
 """Merged by one commit at most: what a crash would waste, and how long commits of rows wait."""
 
@@ -123,11 +126,12 @@ def _first_row(file: DataFile) -> tuple[int, str]:
 
 
 class Rewriter:
-    """Merges the files of one table. Remembers which manifests hold nothing to merge, so that they are read once."""
+    """Merges the files of one table. Remembers which manifests and files there is nothing to do about."""
 
     def __init__(self, table: MarkedTable) -> None:
         self._table = table
         self._nothing_small: set[str] = set()
+        self._large_enough: set[str] = set()
 
     def run(self, target_bytes: int, quiet_below: int, merge_count: int = MERGE_COUNT) -> Rewritten:
         """One round. Raises TableMoved and FilesGone where others changed the table (try later), and as `commit`."""
@@ -164,7 +168,8 @@ class Rewriter:
             if not small:
                 self._nothing_small.add(manifest.manifest_path)
             for entry in small:
-                if whole is None or entry.data_file.file_path in whole:
+                path = entry.data_file.file_path
+                if path not in self._large_enough and (whole is None or path in whole):
                     entry.data_file.spec_id = manifest.partition_spec_id
                     found.append(Candidate(entry.data_file, entry.sequence_number or 0))
         self._nothing_small &= {one.manifest_path for one in manifests}
@@ -184,12 +189,15 @@ class Rewriter:
         taken: set[str] = set()
         held = 0
         for file in group:
-            part = self._read(file)
-            if part.nbytes > MAX_REWRITE_BYTES // 2 or held + part.nbytes > MAX_REWRITE_BYTES:
+            expected = self._expected_bytes(file)
+            if expected > MAX_REWRITE_BYTES // 2:
+                self._large_enough.add(file.file_path)
+            if expected > MAX_REWRITE_BYTES // 2 or held + expected > MAX_REWRITE_BYTES:
                 continue
+            part = self._read(file)
             parts.append(part)
             taken.add(file.file_path)
-            held += part.nbytes
+            held += max(part.nbytes, expected)
         if len(parts) < 2:
             return [], set()
         rows = pa.concat_tables(parts, promote_options="permissive")
@@ -198,6 +206,13 @@ class Rewriter:
             for piece in _in_order(rows):
                 files.append(self._table.target(), piece)
             return files.finish(), taken
+
+    def _expected_bytes(self, file: DataFile) -> int:
+        """About what the rows take in memory: what the columns decompress to, and what a dictionary may have saved."""
+        with self._table.iceberg.io.new_input(file.file_path).open() as stream:
+            footer = pq.read_metadata(stream)
+        groups = sum(footer.row_group(index).total_byte_size for index in range(footer.num_row_groups))
+        return int(groups + footer.num_rows * footer.num_columns * DICTIONARY_BYTES)
 
     def _read(self, file: DataFile) -> pa.Table:
         """The rows under the table's columns of today."""

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from broker.tiering import local_files
+from broker.tiering import data_files, local_files
 from broker.tiering.commit import TableMoved
 from broker.tiering.maintenance import Maintained, Maintenance, MaintenanceSettings
 from broker.tiering.orphans import MIN_AGE_MS
-from broker.tiering.rewriting import Rewriter
+from broker.tiering.rewriting import DICTIONARY_BYTES, MAX_REWRITE_BYTES, Rewriter
 from broker.tiering.snapshots import FilesGone
 from broker.tiering.tables import TopicTable
 from tests.broker.tiering.tables_of_tests import (
@@ -31,9 +31,11 @@ from tests.broker.tiering.tables_of_tests import (
     once,
     open_table,
     put,
+    rows,
 )
 
 ALL = MaintenanceSettings(snapshot_keep=1)
+SMALL = rows({0: range(30, 31)})
 TARGET = 64 << 20
 
 
@@ -65,11 +67,11 @@ def test_small_files_become_one_with_the_same_rows_in_order(tmp_path: Path) -> N
     done = _run(table)
     assert (done.files_before, done.files_after) == (12, 1)
     [path] = _data_files(made)
-    rows = pq.read_table(path.removeprefix("file://"))
-    assert rows.select(["kafka_partition", "kafka_offset"]).to_pylist() == [
+    read = pq.read_table(path.removeprefix("file://"))
+    assert read.select(["kafka_partition", "kafka_offset"]).to_pylist() == [
         {"kafka_partition": one, "kafka_offset": offset} for one in (0, 1) for offset in range((120, 24)[one])
     ]
-    assert rows["value"].to_pylist() == [
+    assert read["value"].to_pylist() == [
         f"{one}:{offset}".encode() for one in (0, 1) for offset in range((120, 24)[one])
     ]
     assert contents(made) == once(marks)
@@ -92,6 +94,20 @@ def test_files_from_before_a_column_came_are_merged_under_todays_columns(tmp_pat
     assert read["amount"].null_count == 150
     assert pa.types.is_int64(read.schema.field("amount").type)
     assert contents(made) == once({0: 126, 1: 24})
+
+
+def test_files_that_fill_the_memory_are_left_as_they_are(tmp_path: Path) -> None:
+    made = catalog(tmp_path)
+    table = _small_files(made, 3)
+    count = MAX_REWRITE_BYTES // 2 // (DICTIONARY_BYTES * 6) + 1
+    large = pa.table(
+        {name: pa.repeat(column[0], count) for name, column in zip(SMALL.column_names, SMALL.columns)}
+    )
+    table.commit(data_files.write(table.target(), large), {0: 30 + count})
+    rewriter = Rewriter(table.main)
+    assert rewriter.run(TARGET, 1 << 40).files_before == 3
+    assert rewriter.run(TARGET, 1 << 40).files_before == 0
+    assert len(_data_files(made)) == 2
 
 
 def test_partition_values_are_kept_apart(tmp_path: Path) -> None:
