@@ -91,7 +91,7 @@ def _has_type(value: Any) -> bool:
     return value is not None
 
 
-@settings(max_examples=5000 if os.environ.get("FLOE_SOAK") else 150, deadline=None)
+@settings(max_examples=2000 if os.environ.get("FLOE_SOAK") else 150, deadline=None)
 @given(st.lists(st.none() | documents | odd, min_size=1, max_size=12), st.integers(1, 12))
 def test_every_offset_once_and_values_as_sent(source: list[bytes | None], cut: int) -> None:
     schema = rows.initial_schema(rows.JSON, rows.RAW)
