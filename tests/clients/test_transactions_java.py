@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.bench.brokers import find_kafka_jars
+from tests.clients.transactional import Confluent
 from tests.floe_process import FloeProcess
 
 LIMIT_S = 120.0
@@ -36,3 +38,39 @@ def test_the_java_client(floe: FloeProcess) -> None:
         "fenced by admin Empty",
         "feature 2",
     ]
+
+
+def test_kafkas_tool_reads_what_is_persisted(tmp_path: Path) -> None:
+    """`__transaction_state` in Kafka's record format, taken from the folder of a broker that was stopped."""
+    jars = find_kafka_jars()
+    if isinstance(jars, str):
+        pytest.skip(f"without Kafka's tools: {jars}")
+    floe = FloeProcess(tmp_path / "data", {"transaction.state.log.num.partitions": "1"}).start()
+    try:
+        producer = Confluent(floe, "transactional-id")
+        producer.begin()
+        producer.send("topic", b"value")
+        producer.commit()
+        producer.close()
+    finally:
+        floe.stop()
+        floe.end()
+    log = tmp_path / "data" / "__transaction_state-0" / "00000000000000000000.log"
+    command = [
+        "java",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        f"{jars}/*",
+        "org.apache.kafka.tools.DumpLogSegments",
+    ]
+    done = subprocess.run(
+        [*command, "--transaction-log-decoder", "--files", str(log)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"transactionalId":"transactional-id"' in done.stdout
+    states = re.findall(r'"transactionStatus":(\d)', done.stdout)
+    assert states == ["0", "1", "2", "4"]  # Empty, Ongoing, PrepareCommit, CompleteCommit
