@@ -69,6 +69,9 @@ class BytesColumn:
         start, length = int(self.starts[index]), int(self.lengths[index])
         return None if length < 0 else self.data[start : start + length].tobytes()
 
+    def part(self, first: int, end: int) -> "BytesColumn":
+        return BytesColumn(self.data, self.starts[first:end], self.lengths[first:end])
+
 
 class HeaderColumns:
     """Headers of all records in one row: those of record i are `list_offsets[i]` to `list_offsets[i + 1]`."""
@@ -104,6 +107,19 @@ class RecordColumns:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def part(self, first: int, end: int) -> "RecordColumns":
+        """The records from `first` to before `end`, or the last; nothing is copied."""
+        lists = self.headers.list_offsets[first : end + 1]
+        span = int(lists[0]), int(lists[-1])
+        return RecordColumns(
+            self.offsets[first:end],
+            self.timestamps[first:end],
+            self.timestamp_types[first:end],
+            self.keys.part(first, end),
+            self.values.part(first, end),
+            HeaderColumns(lists - lists[0], self.headers.keys.part(*span), self.headers.values.part(*span)),
+        )
 
 
 class RecordLayout:

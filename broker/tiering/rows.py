@@ -32,6 +32,12 @@ JSON: Final = "json"
 KEY: Final = "kafka_key"
 VALUE: Final = "value"
 
+MAX_CELLS: Final = 1 << 23
+"""Columns times records of one conversion: eight bytes each where a column has fixed width, null or not."""
+
+LEAST_RECORDS: Final = 1 << 12
+"""Records of a conversion however many the columns are: each has a cost of its own."""
+
 Reasons = dict[int, str]
 """Why a record is no row, by its place in the columns."""
 
@@ -53,6 +59,15 @@ def initial_schema(value_mode: str, key_mode: str) -> pa.Schema:
     if value_mode != JSON:
         fields.append(pa.field(VALUE, pa.string() if value_mode == TEXT else pa.binary()))
     return pa.schema(fields)
+
+
+def records_at_once(schema: pa.Schema) -> int:
+    """How many records to convert at once, so that memory does not grow with the number of columns."""
+    return max(LEAST_RECORDS, MAX_CELLS // max(1, sum(_leaves(field.type) for field in schema)))
+
+
+def _leaves(kind: pa.DataType) -> int:
+    return sum(_leaves(kind.field(index).type) for index in range(kind.num_fields)) if kind.num_fields else 1
 
 
 class RowBuilder:

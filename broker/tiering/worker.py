@@ -25,7 +25,7 @@ from broker.tiering.commit import TableMoved
 from broker.tiering.data_files import DataFiles
 from broker.tiering.maintenance import Maintenance, MaintenanceSettings
 from broker.tiering.reading import AbortedRange, Damaged, LogRange, read
-from broker.tiering.rows import RowBuilder, initial_schema
+from broker.tiering.rows import RowBuilder, initial_schema, records_at_once
 from broker.tiering.settings import CatalogSettings, TableSettings
 from broker.tiering.tables import Layout, TopicTable, Writer
 from broker.worker.child import Handler, Progress
@@ -280,6 +280,13 @@ class _Commit:
         self._add_letters(pa.Table.from_pylist([letter], dead_letters.initial_schema()))
 
     def _convert(self, columns: RecordColumns, index: int, start_offset: int) -> None:
+        first = 0
+        while first < len(columns):
+            end = first + records_at_once(self._schema)
+            self._convert_part(columns.part(first, end), index, start_offset)
+            first = end
+
+    def _convert_part(self, columns: RecordColumns, index: int, start_offset: int) -> None:
         converted = self._builder.convert(columns, index, self._schema)
         if not converted.schema.equals(self._schema):
             self._table.evolve(converted.schema)

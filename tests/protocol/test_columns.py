@@ -176,3 +176,10 @@ def test_layout_gives_byte_ranges() -> None:
     assert layout.timestamp_deltas.tolist() == layout.offset_deltas.tolist() == [0, 1, 2]
     with pytest.raises(CorruptBatch):
         columns.record_layout(block, batch.record_count + 1)
+
+
+@given(st.lists(record, min_size=1, max_size=6), st.integers(0, 5), st.integers(1, 7))
+def test_a_part_is_what_lies_in_it(source: list[Record], first: int, count: int) -> None:
+    [piece] = columns.decode(records.build(source), LIMIT)
+    first = min(first, len(source) - 1)
+    assert as_records(piece.part(first, first + count)) == as_records(piece)[first : first + count]

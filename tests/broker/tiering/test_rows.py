@@ -108,3 +108,10 @@ def test_a_column_that_cannot_hold_bytes_sends_them_to_the_dead_letters() -> Non
     converted = rows.RowBuilder(rows.RAW).convert(of_values([b"1", None]), 0, schema)
     assert len(converted.rows) == 1 and "value" not in converted.rows.column_names
     assert converted.dead_letters["value"].to_pylist() == [b"1"]
+
+
+def test_the_wider_the_table_the_fewer_records_at_once() -> None:
+    narrow = rows.initial_schema(rows.RAW, rows.RAW)
+    nested = pa.struct([pa.field(f"f{at}", pa.list_(pa.int64())) for at in range(500)])
+    assert rows.records_at_once(narrow) > 500_000
+    assert 10_000 < rows.records_at_once(pa.schema([*narrow, pa.field("a", nested)])) < 20_000
