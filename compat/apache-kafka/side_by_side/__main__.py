@@ -176,7 +176,7 @@ def main(only: tuple[str, ...], smoke: bool, output: str, fetch_only: bool, show
             if show:
                 _show(results[-1])
         pair.close()
-    stale = [] if only or smoke else [row.text() for row in rules.reasons if not row.uses]
+    stale = [] if only or smoke else [row.text() for row in rules.stale()]
     report = _report(results, pair.ranges, rules, stale, time.monotonic() - started)
     click.echo(_OUTPUTS[output](report))
     sys.exit(bool(report["failed"] or stale))

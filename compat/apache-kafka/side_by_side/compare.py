@@ -26,7 +26,10 @@ class Difference(NamedTuple):
 
 
 class Reason:
-    """A row of `differences.toml`: where Floe may differ, in what, and why. `uses` counts what it explained."""
+    """A row of `differences.toml`: where Floe may differ, in what, and why. `uses` counts what it explained.
+
+    `by_chance` (chance = true): whether it differs depends on the moment, so that it may go unused.
+    """
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.shapes: Sequence[str] = [row["shape"]] if isinstance(row["shape"], str) else row["shape"]
@@ -34,6 +37,7 @@ class Reason:
         self.kafka = _wanted(row, "kafka")
         self.floe = _wanted(row, "floe")
         self.reason: str = row["reason"]
+        self.by_chance: bool = row.get("chance", False)
         self.uses = 0
 
     def explains(self, shape: str, difference: Difference) -> bool:
@@ -71,6 +75,10 @@ class Rules:
             else:
                 reason.uses += 1
         return left, len(found) - len(left)
+
+    def stale(self) -> list[Reason]:
+        """Rows that nothing needed, except those that depend on the moment."""
+        return [row for row in self.reasons if not row.uses and not row.by_chance]
 
     def key_of(self, path: str) -> str | None:
         """The field (or the first that is set of `a|b`) that names an element, where order means nothing."""
