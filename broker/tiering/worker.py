@@ -14,6 +14,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -98,16 +99,18 @@ class TieringWorker:
     def _with_table(self, job: Mapping[str, Any], work: Callable[[_Open], dict[str, Any]]) -> dict[str, Any]:
         key = _key(job)
         for attempt in range(ATTEMPTS):
+            is_sound = False
             try:
-                return work(self._opened(job, key))
+                result = work(self._opened(job, key))
+                is_sound = True
+                return result
             except TableMoved as moved:
-                self._tables.pop(key, None)
                 if attempt + 1 == ATTEMPTS:
                     raise
                 log.info("topic %s is read again: %s", job["topic"], moved)
-            except BaseException:
-                self._tables.pop(key, None)
-                raise
+            finally:
+                if not is_sound:  # whatever it was: the next job opens the table anew
+                    self._tables.pop(key, None)
         raise AssertionError
 
     def _opened(self, job: Mapping[str, Any], key: str) -> _Open:
@@ -193,13 +196,9 @@ class _Commit:
 
     def run(self) -> dict[str, Any]:
         started_s = time.perf_counter()
-        try:
+        with closing(self._files), closing(self._letter_files):
             self._read_all()
             files, letters = self._files.finish(), self._letter_files.finish()
-        except BaseException:
-            self._files.close()
-            self._letter_files.close()
-            raise
         read_s = time.perf_counter()
         moved = {index: end for index, end in self._reached.items() if self._marks.get(index, 0) != end}
         if moved:
