@@ -36,11 +36,8 @@ async def compact_status(broker: Broker, arguments: dict[str, Any]) -> dict[str,
     """How clean every compacted partition is, of one topic or of all, and what became of its last round."""
     topic = _topic(broker, arguments["topic"]).name if arguments.get("topic") is not None else None
     compaction = broker.compaction
-    now_ms = broker.clock_ms()
     partitions = [
-        _partition_status(compaction, key, compaction.measure(key, partition, now_ms))
-        for key, partition in compaction.partitions()
-        if topic is None or key.topic == topic
+        _partition_status(compaction, key, candidate) for key, candidate in await compaction.measured(topic)
     ]
     return {"enabled": broker.config["log.cleaner.enable"], "partitions": partitions}
 

@@ -127,16 +127,27 @@ class Compaction:
         return True
 
     async def _due(self) -> list[Candidate]:
-        due = []
+        topics = self._broker.catalog.topics
+        return [
+            candidate
+            for key, candidate in await self.measured()
+            if candidate is not None
+            and key not in self.uncleanable
+            and key not in self._failed_now
+            and key.topic in topics
+            and is_due(candidate, topics[key.topic].config)
+        ]
+
+    async def measured(self, topic: str | None = None) -> list[tuple[TopicPartition, Candidate | None]]:
+        """Every partition of one compacted topic, or of all, a few a turn of the loop; None where it is damaged."""
+        found = []
         now_ms = self._broker.clock_ms()
-        for count, (key, partition) in enumerate(self.partitions(), 1):
-            if key not in self.uncleanable and key not in self._failed_now:
-                candidate = self.measure(key, partition, now_ms)
-                if candidate is not None and is_due(candidate, partition.topic.config):
-                    due.append(candidate)
-            if count % PARTITIONS_PER_TURN == 0:
-                await asyncio.sleep(0)
-        return due
+        for key, partition in self.partitions():
+            if topic is None or key.topic == topic:
+                found.append((key, self.measure(key, partition, now_ms)))
+                if len(found) % PARTITIONS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+        return found
 
     def partitions(self) -> Iterator[tuple[TopicPartition, Partition]]:
         """Every partition of a compacted topic that has records."""
