@@ -319,8 +319,11 @@ class Process:
                     transactions.adopt(entry.producer_id, entry.producer_epoch, key.topic, key.partition)
 
     def _load_tables(self) -> None:
-        """Go on with what is not in its table yet."""
-        if any(topic.has_table for topic in self._broker.catalog.topics.values()):
+        """Go on with what is not in its table yet, or was not dropped yet."""
+        from broker.tiering.tabled import CHECKPOINT
+
+        has_tables = any(topic.has_table for topic in self._broker.catalog.topics.values())
+        if has_tables or self._folder.storage.exists(f"{self._folder.root}/{CHECKPOINT}"):
             assert self._broker.tables is not None
 
     def _listen(self, sockets: Iterable[tuple[socket.socket, Endpoint]]) -> None:

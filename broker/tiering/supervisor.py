@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import logging
 import random
 from contextlib import suppress
@@ -95,8 +96,10 @@ class Tables:
         self._waiters: dict[bytes, list[asyncio.Future[dict[str, Any]]]] = {}
 
     def _where(self) -> str:
-        shown = self.catalog.properties
-        return "|".join([self.catalog.name, shown.get("type", ""), shown.get("uri", "")])
+        """What tells one catalog from another: a digest, as there may be a password in it."""
+        given = self.catalog.properties
+        place = [self.catalog.name, self.catalog.namespace, given.get("type", ""), given.get("uri", "")]
+        return hashlib.sha256("\n".join(place).encode()).hexdigest()
 
     # --- what others tell -------------------------------------------------------------------------------------
 
@@ -130,6 +133,7 @@ class Tables:
         files go, or the table goes as well."""
         if not topic.is_internal and topic.config["floe.table.delete.with.topic"]:
             job = self._job(topic, "drop", [])
+            del job["catalog"]  # it may hold secrets, and the job is saved
             self._final_jobs.append(job)
             self.tabled.drops.append(job)
             self.tabled.is_saved = False
@@ -450,7 +454,8 @@ class Tables:
         """A job of a deleted topic: a drop is tried once per run of the broker, a last commit once."""
         what = "deleted with its topic" if job["kind"] == "drop" else "completed after the topic was deleted"
         try:
-            await self._run(job)
+            epoch = self._broker.catalog.state.broker_epoch
+            await self._run(job | {"catalog": self.catalog.to_json(), "writer_epoch": epoch})
         except WorkerClosed:
             return
         except (JobFailed, WorkerDied) as failure:

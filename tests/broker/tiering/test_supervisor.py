@@ -231,3 +231,24 @@ def test_a_worker_that_is_frozen_holds_nobody_up(broker: FloeProcess) -> None:
     os.kill(pid, signal.SIGCONT)
     until_tabled(broker, "frozen", 1_001)
     assert offsets(broker.data_dir, "floe.frozen") == {0: list(range(1_001))}
+
+
+def test_a_table_that_could_not_be_dropped_goes_after_the_next_start(data_dir: Path) -> None:
+    broker = floe(data_dir, floe__shutdown__timeout__ms="1000")
+    broker.start()
+    try:
+        create(broker, "t", floe__table__delete__with__topic="true")
+        produce(broker, "t", [b"1"])
+        until_tabled(broker, "t", 1)
+        [pid] = tables.workers(broker)
+        os.kill(pid, signal.SIGSTOP)  # it will not get round to it
+        with Client([("127.0.0.1", broker.port)]) as client:
+            admin.delete_topic(client, "t")
+        broker.stop()
+        assert list((data_dir / "warehouse").rglob("*.parquet"))
+        assert str(data_dir / "catalog.db") not in (data_dir / "table-checkpoint.json").read_text()
+        broker.start()
+        until(lambda: "deleted with its topic" in broker.log(), "the drop")
+        assert not list((data_dir / "warehouse").rglob("*.parquet"))
+    finally:
+        broker.end()
