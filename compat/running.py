@@ -26,8 +26,13 @@ SHORT_INSTALL_LIMIT_S = 90.0
 """Of the short part: a registry that does not answer must not hold up a build."""
 RUN_LIMIT_S = 300.0
 _LAST_WORDS = 400
-_SETTINGS = {"group.initial.rebalance.delay.ms": "0"}
-"""What Kafka's own server.properties sets for a broker on a desk: the first member need not wait for others."""
+_SETTINGS = {
+    "group.initial.rebalance.delay.ms": "0",
+    "group.consumer.heartbeat.interval.ms": "1000",
+    "group.consumer.min.heartbeat.interval.ms": "1000",
+}
+"""The first as in the server.properties that Kafka comes with; the others because members learn of their partitions by
+heartbeat, and five seconds each are most of a run."""
 BROKER_UNHARMED = "broker unharmed"
 """The runner's own feature: the broker is alive after the client, and logged no traceback."""
 

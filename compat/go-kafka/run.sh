@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 source "$(dirname "$0")/../lib.sh"
 VERSIONS=(0.4.51)
-SMOKE=(0.4.51)
 
 install() {
     need go

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 source "$(dirname "$0")/../lib.sh"
 VERSIONS=(1.61.1)
-SMOKE=(1.61.1)
 
 install() {
     need go
