@@ -411,7 +411,7 @@ def test_an_empty_produce_is_answered(floe: FloeProcess) -> None:
         ({"min_bytes": -(2**31), "max_wait_ms": -5}, ErrorCode.NONE),
         ({"current_leader_epoch": 2**31 - 1}, ErrorCode.UNKNOWN_LEADER_EPOCH),
         ({"current_leader_epoch": -7}, ErrorCode.NONE),
-        ({"last_fetched_epoch": 2**31 - 1}, ErrorCode.NONE),
+        ({"last_fetched_epoch": 2**31 - 1}, ErrorCode.OFFSET_OUT_OF_RANGE),
         ({"log_start_offset": -9}, ErrorCode.NONE),
     ],
 )

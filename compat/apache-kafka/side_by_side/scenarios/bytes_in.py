@@ -183,6 +183,13 @@ def unknown_producer(side: Side) -> None:
 
 
 @scenario("produce")
+def transactional_without_an_id(side: Side) -> None:
+    topic = side.topic()
+    who = side.producer()
+    produce(side, topic, batch(attributes=batches.TRANSACTIONAL, base_sequence=0, **who), batch())
+
+
+@scenario("produce")
 def to_an_internal_topic(side: Side) -> None:
     produce(side, "__consumer_offsets", batch())
 
