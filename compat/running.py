@@ -26,6 +26,7 @@ SHORT_INSTALL_LIMIT_S = 90.0
 """Of the short part: a registry that does not answer must not hold up a build."""
 RUN_LIMIT_S = 300.0
 _LAST_WORDS = 400
+_ROOT = str(Path(__file__).resolve().parents[1])
 _SETTINGS = {
     "group.initial.rebalance.delay.ms": "0",
     "group.consumer.heartbeat.interval.ms": "1000",
@@ -129,7 +130,14 @@ def parse_report(client: str, version: str, lines: Iterable[str]) -> list[Row]:
 
 def _reason(told: Mapping[str, str]) -> str:
     default = "" if told["result"] == PASS else "no reason given"
-    return " ".join((told.get("reason") or default).split())[:_LAST_WORDS]
+    return without_paths(told.get("reason") or default)[:_LAST_WORDS]
+
+
+def without_paths(text: str) -> str:
+    """Return one line without the folders of this machine, which would be different at every run."""
+    for folder in (_ROOT, str(Path.home()), tempfile.gettempdir()):
+        text = text.replace(folder, "…")
+    return " ".join(text.split())
 
 
 def with_missing(client: Client, version: str, rows: Sequence[Row], ended: Ended) -> list[Row]:
@@ -149,9 +157,17 @@ def with_missing(client: Client, version: str, rows: Sequence[Row], ended: Ended
 
 def _broker_row(client: str, version: str, alive: bool, log: str) -> Row:
     if not alive:
-        return Row(client, version, BROKER_UNHARMED, FAIL, f"the broker ended: {log[-_LAST_WORDS:]}")
+        return Row(
+            client, version, BROKER_UNHARMED, FAIL, f"the broker ended: {without_paths(log)[-_LAST_WORDS:]}"
+        )
     if "Traceback" in log:
-        return Row(client, version, BROKER_UNHARMED, FAIL, log[log.index("Traceback") :][-_LAST_WORDS:])
+        return Row(
+            client,
+            version,
+            BROKER_UNHARMED,
+            FAIL,
+            without_paths(log[log.index("Traceback") :])[-_LAST_WORDS:],
+        )
     return Row(client, version, BROKER_UNHARMED, PASS)
 
 
@@ -178,7 +194,7 @@ class Ended:
     def last_words(self) -> str:
         """Return the last lines it wrote, errors first."""
         text = self.errors.strip() or self.output.strip() or f"ended with {self.code} and said nothing"
-        return " ".join(text.split())[-_LAST_WORDS:]
+        return without_paths(text)[-_LAST_WORDS:]
 
 
 def execute(command: Sequence[str], environment: Mapping[str, str], limit_s: float, log: Path) -> Ended:

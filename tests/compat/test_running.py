@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from compat.matrix import EVERYTHING, FAIL, NOT_RUN, PASS, Row
-from compat.running import BROKER_UNHARMED, Client, find, parse_allow, regressions, run_version, unlisted
+from compat.running import (
+    BROKER_UNHARMED,
+    Client,
+    find,
+    parse_allow,
+    regressions,
+    run_version,
+    unlisted,
+    without_paths,
+)
 
 LIB = Path(__file__).resolve().parents[2] / "compat" / "lib.sh"
 GROUPS_PASS = """echo '{"feature": "groups", "result": "pass"}'"""
@@ -76,6 +85,10 @@ def test_the_worse_of_two_results_counts_and_known_failures_are_no_regression(tm
     rows = run_version(client, "1.0", tmp_path / "build")
     assert rows[0] == Row("one", "1.0", "acks", FAIL, "late")
     assert regressions(client, "1.0", rows) == []
+
+
+def test_reasons_hold_no_folder_of_this_machine() -> None:
+    assert without_paths(f"no  file {LIB}\nin {Path.home()}/x") == "no file …/compat/lib.sh in …/x"
 
 
 def test_a_feature_that_newly_passes_is_told(tmp_path: Path) -> None:
