@@ -180,7 +180,9 @@ def test_a_sequence_without_sense(floe: FloeProcess) -> None:
 
 def test_a_transaction_nobody_began(floe: FloeProcess) -> None:
     records = batch(producer_id=7, producer_epoch=0, base_sequence=0, is_transactional=True)
-    assert code(floe, records) == ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "it names no transactional id"
+    assert code(floe, records) == ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, (
+        "it names no transactional id"
+    )
 
 
 @pytest.mark.parametrize(
