@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from broker.coordinator.answers import gathered
 from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
@@ -36,11 +36,10 @@ from broker.coordinator.transaction_records import decode
 from broker.coordinator.transactional_offsets import MarkerEntry, PendingEntry, Producer, parse_entry
 from broker.topics.names import CONSUMER_OFFSETS
 from protocol.errors import ApiError, ErrorCode
-from protocol.records import CONTROL_BIT, TRANSACTIONAL_BIT, RecordBatch
 from tests.broker.coordinator.fakes import FakeHost, FakeLog
 from tests.broker.coordinator.transaction_fakes import FakeProducerIds, FakeTransactionLog
 from tests.simulation.histories import End, History, Poll, anomalies
-from wal.producer_state import ProducerState
+from tests.simulation.transactional_partition import SimulatedPartition
 
 TIMEOUT_MS: Final = 3000
 """Of a transaction."""
@@ -65,103 +64,6 @@ RETRIABLE: Final = frozenset(
 
 Request = tuple[Any, ...]
 Script = Generator[Request, Any, None]
-
-
-class Entry(NamedTuple):
-    """A batch of one record, or a marker (`marker` is what it says)."""
-
-    batch: RecordBatch
-    value: Any
-    marker: Marker | None
-
-
-class SimulatedPartition:
-    """A partition: real producer state over a list."""
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.durable = 0
-        self._waiters: list[tuple[int, Any]] = []
-        self._restore([])
-
-    def _restore(self, entries: list[Entry]) -> None:
-        self.producers = ProducerState()
-        self.aborted: list[tuple[int, int, int]] = []
-        self.entries = []
-        for entry in entries:
-            self._take(entry)
-        self.durable = len(self.entries)
-        self.producers.advance_high_watermark(self.durable)
-
-    def _take(self, entry: Entry) -> None:
-        entry.batch.base_offset = len(self.entries)
-        if entry.marker is None:
-            self.producers.update(entry.batch)
-        else:
-            ended = self.producers.end_transaction(
-                entry.batch, not entry.marker.is_committed, entry.marker.coordinator_epoch, 0
-            )
-            if ended is not None and ended.is_aborted:
-                self.aborted.append((ended.producer_id, ended.first_offset, ended.last_offset))
-        self.entries.append(entry)
-
-    def append(self, producer: Producer, sequence: int, value: Any) -> int:
-        batch = _batch(producer, TRANSACTIONAL_BIT, sequence)
-        original = self.producers.check(batch)
-        if original is not None:
-            return original.base_offset
-        self._take(Entry(batch, value, None))
-        return batch.base_offset
-
-    def mark(self, marker: Marker) -> None:
-        self.producers.check_marker(
-            marker.producer_id, marker.producer_epoch, marker.coordinator_epoch, marker.transaction_version
-        )
-        batch = _batch(
-            Producer(marker.producer_id, marker.producer_epoch), TRANSACTIONAL_BIT | CONTROL_BIT, -1
-        )
-        self._take(Entry(batch, None, marker))
-
-    def when_durable(self, waiter: Any) -> bool:
-        if self.durable >= len(self.entries):
-            return False
-        self._waiters.append((len(self.entries), waiter))
-        return True
-
-    def sync(self) -> None:
-        self.durable = len(self.entries)
-        self.producers.advance_high_watermark(self.durable)
-        waiters, self._waiters = self._waiters, []
-        for _, waiter in waiters:
-            waiter.durable()
-
-    def crash(self, keep: Callable[[int], int]) -> None:
-        self._waiters = []
-        self._restore(self.entries[: self.durable + keep(len(self.entries) - self.durable)])
-
-    @property
-    def last_stable_offset(self) -> int:
-        unstable = self.producers.first_unstable_offset()
-        return self.durable if unstable < 0 else min(unstable, self.durable)
-
-    def read(self, offset: int) -> Iterator[tuple[int, Any]]:
-        """What a read_committed reader finds from `offset` on."""
-        for place in range(offset, self.last_stable_offset):
-            entry = self.entries[place]
-            is_aborted = any(
-                entry.batch.producer_id == producer_id and first <= place <= last
-                for producer_id, first, last in self.aborted
-            )
-            if entry.marker is None and not is_aborted:
-                yield place, entry.value
-
-
-def _batch(producer: Producer, attributes: int, sequence: int) -> RecordBatch:
-    batch = RecordBatch()
-    batch.attributes, batch.last_offset_delta, batch.record_count = attributes, 0, 1
-    batch.base_sequence, batch.max_timestamp = sequence, 0
-    batch.producer_id, batch.producer_epoch = producer
-    return batch
 
 
 class SimulatedMarkers:
