@@ -27,6 +27,8 @@ from pyiceberg.transforms import HourTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import IcebergType, ListType, MapType, StructType
 
+from broker.tiering.retyping import FIELD_ID, by_position, retyped
+
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
     from pyiceberg.partitioning import PartitionField, PartitionSpec
@@ -136,7 +138,7 @@ class _OpenFile:
 
     def append(self, rows: pa.Table) -> None:
         columns = [
-            pa.chunked_array([_retyped(chunk, field.type) for chunk in column.chunks], field.type)
+            pa.chunked_array([retyped(chunk, field.type, by_position) for chunk in column.chunks], field.type)
             for column, field in zip(rows.columns, self._arrow_schema, strict=True)
         ]
         self._writer.write_table(pa.table(columns, schema=self._arrow_schema), row_group_size=ROW_GROUP_ROWS)
@@ -213,23 +215,6 @@ def _transformed(target: Target, field: PartitionField, rows: pa.Table) -> pa.Ar
     return transformed.cast(pa.int32()) if pa.types.is_date32(transformed.type) else transformed
 
 
-def _retyped(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The same values under a type that differs in its fields' names and ids only; nested fields by position."""
-    mask = array.is_null() if array.null_count else None
-    if pa.types.is_struct(kind):
-        parts = [_retyped(array.field(index), kind.field(index).type) for index in range(kind.num_fields)]
-        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=mask)
-    if not pa.types.is_nested(kind):
-        return array
-    if mask is not None and array.offset:  # Arrow takes no mask for a slice
-        array = array.take(pa.array(np.arange(len(array))))
-    offsets = array.offsets.cast(pa.int32())
-    if pa.types.is_map(kind):
-        keys, items = _retyped(array.keys, kind.key_type), _retyped(array.items, kind.item_type)
-        return pa.MapArray.from_arrays(offsets, keys, items, type=kind, mask=mask)
-    return pa.ListArray.from_arrays(offsets, _retyped(array.values, kind.value_type), type=kind, mask=mask)
-
-
 def _with_field_ids(arrow: pa.Schema, schema: Schema, file_schema: Schema) -> pa.Schema:
     return pa.schema(_identified(list(arrow), schema.as_struct(), file_schema.as_struct()))
 
@@ -266,4 +251,4 @@ def _typed(arrow: pa.DataType, kind: IcebergType, in_file: IcebergType) -> pa.Da
 
 
 def _field(name: str, kind: pa.DataType, field_id: int, nullable: bool) -> pa.Field:
-    return pa.field(name, kind, nullable, metadata={b"PARQUET:field_id": str(field_id).encode()})
+    return pa.field(name, kind, nullable, metadata={FIELD_ID: str(field_id).encode()})

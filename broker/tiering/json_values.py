@@ -25,6 +25,7 @@ import pyarrow.json as pa_json
 
 from broker.tiering.evolution import DOUBLE_SUFFIX, RESERVED_PREFIX, Misfit, Shape, same_column
 from broker.tiering.kafka_columns import binary_array, utf8_or_null
+from broker.tiering.retyping import by_name, retyped
 from protocol.columns import BytesColumn
 
 BLOCK_RECORDS: Final = 8192
@@ -64,7 +65,7 @@ def convert(column: BytesColumn, schema: pa.Schema, wrapped_as: str | None = Non
     found = shape.columns()
     arrays = {
         field.name: pa.chunked_array(
-            [_conform(_column(table, field.name), field.type) for table in tables], field.type
+            [retyped(_column(table, field.name), field.type, by_name) for table in tables], field.type
         ).combine_chunks()
         for field in found
     }
@@ -236,26 +237,3 @@ def _column(table: pa.Table, name: str) -> pa.Array:
         return pa.nulls(len(table))
     column: Any = table[name].combine_chunks()
     return column
-
-
-def _conform(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """An array read under an earlier state of the schema, or with fields whose type is not known, as `kind`."""
-    if array.type == kind:
-        return array
-    if pa.types.is_null(array.type):
-        return pa.nulls(len(array), kind)
-    if pa.types.is_struct(kind):
-        names = [field.name for field in array.type]
-        parts = [
-            _conform(array.field(field.name), field.type)
-            if field.name in names
-            else pa.nulls(len(array), field.type)
-            for field in kind
-        ]
-        mask = array.is_null() if array.null_count else None
-        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=mask)
-    if pa.types.is_list(kind):
-        elements = _conform(array.values, kind.value_type)
-        mask = array.is_null() if array.null_count else None
-        return pa.ListArray.from_arrays(array.offsets, elements, type=kind, mask=mask)
-    return array.cast(kind)

@@ -12,6 +12,7 @@ wrote those.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -21,13 +22,11 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan
-from pyiceberg.manifest import ManifestContent
-from pyiceberg.table import FileScanTask
+from pyiceberg.manifest import FileFormat, ManifestContent
 from pyiceberg.table.snapshots import Operation
 
 from broker.tiering.data_files import DataFiles
+from broker.tiering.file_rows import PIECE_ROWS, FileRows, NotExact
 from broker.tiering.schemas import SORTED_BY
 from broker.tiering.snapshots import Change
 
@@ -36,14 +35,14 @@ if TYPE_CHECKING:
 
     from broker.tiering.marked_table import MarkedTable
 
+log = logging.getLogger("floe.tables")
+
 MERGE_COUNT: Final = 8
 """Files of about the same size that become one, while their partition value still gets rows."""
 SMALLEST_BYTES: Final = 32 << 10
 """Files below it are of one size: what they cost a reader is the file, not the bytes."""
 MAX_REWRITE_BYTES: Final = 96 << 20
 """Rows in memory while files are merged. A file that holds half of it is not merged any further."""
-PIECE_ROWS: Final = 1 << 16
-"""Rows that are put in order at a time: sorting copies them."""
 DICTIONARY_BYTES: Final = 8
 """What a value may take in memory beyond what it takes in a file."""
 MAX_GROUPS: Final = 16
@@ -98,6 +97,10 @@ def is_small(file: DataFile, target_bytes: int) -> bool:
     return file.file_size_in_bytes < target_bytes * 3 // 4
 
 
+def _is_candidate(file: DataFile, target_bytes: int) -> bool:
+    return is_small(file, target_bytes) and file.file_format == FileFormat.PARQUET
+
+
 def _size(size_bytes: int) -> int:
     size = 0
     while size_bytes >= SMALLEST_BYTES:
@@ -131,7 +134,7 @@ class Rewriter:
     def __init__(self, table: MarkedTable) -> None:
         self._table = table
         self._nothing_small: set[str] = set()
-        self._large_enough: set[str] = set()
+        self._left_alone: set[str] = set()
 
     def run(self, target_bytes: int, quiet_below: int, merge_count: int = MERGE_COUNT) -> Rewritten:
         """One round. Raises TableMoved and FilesGone where others changed the table (try later), and as `commit`."""
@@ -164,12 +167,12 @@ class Rewriter:
         for manifest in manifests:
             if manifest.content != ManifestContent.DATA or manifest.manifest_path in self._nothing_small:
                 continue
-            small = [one for one in self._live(manifest) if is_small(one.data_file, target_bytes)]
+            small = [one for one in self._live(manifest) if _is_candidate(one.data_file, target_bytes)]
             if not small:
                 self._nothing_small.add(manifest.manifest_path)
             for entry in small:
                 path = entry.data_file.file_path
-                if path not in self._large_enough and (whole is None or path in whole):
+                if path not in self._left_alone and (whole is None or path in whole):
                     entry.data_file.spec_id = manifest.partition_spec_id
                     found.append(Candidate(entry.data_file, entry.sequence_number or 0))
         self._nothing_small &= {one.manifest_path for one in manifests}
@@ -188,19 +191,25 @@ class Rewriter:
         parts: list[pa.Table] = []
         taken: set[str] = set()
         held = 0
+        reader = FileRows(self._table.iceberg)
         for file in group:
             expected = self._expected_bytes(file)
             if expected > MAX_REWRITE_BYTES // 2:
-                self._large_enough.add(file.file_path)
+                self._left_alone.add(file.file_path)
             if expected > MAX_REWRITE_BYTES // 2 or held + expected > MAX_REWRITE_BYTES:
                 continue
-            part = self._read(file)
+            try:
+                part = reader.read(file)
+            except NotExact as reason:
+                log.info("%s is not merged with others: %s", file.file_path, reason)
+                self._left_alone.add(file.file_path)
+                continue
             parts.append(part)
             taken.add(file.file_path)
             held += max(part.nbytes, expected)
         if len(parts) < 2:
             return [], set()
-        rows = pa.concat_tables(parts, promote_options="permissive")
+        rows = pa.concat_tables(parts)
         del parts
         with closing(DataFiles()) as files:
             for piece in _in_order(rows):
@@ -213,12 +222,6 @@ class Rewriter:
             footer = pq.read_metadata(stream)
         groups = sum(footer.row_group(index).total_byte_size for index in range(footer.num_row_groups))
         return int(groups + footer.num_rows * footer.num_columns * DICTIONARY_BYTES)
-
-    def _read(self, file: DataFile) -> pa.Table:
-        """The rows under the table's columns of today."""
-        iceberg = self._table.iceberg
-        scan = ArrowScan(iceberg.metadata, iceberg.io, iceberg.schema(), AlwaysTrue())
-        return scan.to_table([FileScanTask(file)])
 
 
 def _in_order(rows: pa.Table) -> Iterator[pa.Table]:
