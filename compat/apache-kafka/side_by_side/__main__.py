@@ -70,6 +70,10 @@ def _not_comparable(ranges: list[Range]) -> list[dict[str, str]]:
             if entry.floe[0] < entry.kafka[0]:
                 span = _span((entry.floe[0], entry.kafka[0] - 1))
                 found.append({"api": name, "versions": span, "why": f"Kafka {KAFKA_VERSION} dropped them"})
+            both_from = max(entry.kafka[0], entry.floe[0])
+            if entry.common and entry.common[0] > both_from:
+                span = _span((both_from, entry.common[0] - 1))
+                found.append({"api": name, "versions": span, "why": "kio does not know them"})
             if entry.kafka[1] > entry.floe[1]:
                 span = _span((entry.floe[1] + 1, entry.kafka[1]))
                 found.append({"api": name, "versions": span, "why": "Floe does not have them"})
