@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -49,7 +49,16 @@ class Pipelines:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._lives = 0
 
-    def keep_alive(self) -> None:
+    def keep_alive(self, seconds: float = 0.0) -> None:
+        """Start what has ended; and what ends in the next `seconds`."""
+        end_s = time.monotonic() + seconds
+        self._start_ended()
+        while (left_s := end_s - time.monotonic()) > 0:
+            with suppress(subprocess.TimeoutExpired):
+                self._running["a"].wait(min(left_s, 0.2))
+            self._start_ended()
+
+    def _start_ended(self) -> None:
         for name in ("a", "b"):
             process = self._running.get(name)
             if process is None or process.poll() is not None:
@@ -132,11 +141,7 @@ def test_exactly_once(start_floe: Callable[..., FloeProcess], command: Callable[
         running.keep_alive()
         while time.monotonic() < end_s:
             victim = chance.choice(("a", "b", "broker", "broker"))
-            pause_s = chance.uniform(0.3, 1.5)
-            deadline_s = time.monotonic() + pause_s
-            while time.monotonic() < deadline_s:
-                running.keep_alive()
-                time.sleep(0.05)
+            running.keep_alive(chance.uniform(0.3, 1.5))
             if victim == "broker":
                 floe.kill()
                 floe.start()
