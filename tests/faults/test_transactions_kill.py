@@ -71,6 +71,9 @@ class Pipelines:
                     cwd=Path(__file__).parents[2],
                 )
 
+    def __repr__(self) -> str:
+        return str({name: process.poll() for name, process in self._running.items()})
+
     def kill(self, name: str) -> None:
         self._running[name].send_signal(signal.SIGKILL)
         self._running[name].wait(LIMIT_S)
@@ -149,6 +152,7 @@ def test_exactly_once(start_floe: Callable[..., FloeProcess], command: Callable[
                 running.kill(victim)
         deadline_s = time.monotonic() + DRAIN_LIMIT_S
         while sum((found := committed(floe)).values()) < count:
-            assert time.monotonic() < deadline_s, f"{count - len(found)} of {count} are missing"
+            told = f"{count - len(found)} of {count} are missing, running: {running!r}\n{floe.log()[-3000:]}"
+            assert time.monotonic() < deadline_s, told
             running.keep_alive()
     assert found == Counter(range(count))
