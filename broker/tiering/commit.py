@@ -19,12 +19,16 @@ from typing import TYPE_CHECKING, Final
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table.update import AssertTableUUID
 
+from broker.tiering import shared_metadata
+
 if TYPE_CHECKING:
     from pyiceberg.table import Table
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.update import TableRequirement, TableUpdate
 
 log = logging.getLogger("floe.tables")
+
+shared_metadata.install()
 
 ATTEMPTS: Final = 8
 """A foreign writer would have to win the race this often before a commit gives up; the next job starts afresh."""
@@ -106,6 +110,7 @@ def _commit(table: Table, made: Attempt) -> None:
     same = AssertTableUUID(uuid=before.table_uuid)
     response = table.catalog.commit_table(table, (same, *made.requirements), made.updates)
     table.metadata, table.metadata_location = response.metadata, response.metadata_location
+    shared_metadata.remember(table.metadata_location, table.metadata)
     _forget_old_metadata(table, before)
 
 
