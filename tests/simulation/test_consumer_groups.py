@@ -51,7 +51,7 @@ class NeverSyncs(FakeLog):
 
 
 def test_the_simulation_notices_a_log_that_lies() -> None:
-    with pytest.raises(AssertionError, match="is read by|is lost"):
+    with pytest.raises(AssertionError, match=r"is read by|is lost"):
         for seed in range(300):
             play(seed, NeverSyncs)
 
