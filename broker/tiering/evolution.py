@@ -67,29 +67,39 @@ class Misfit(Exception):
 
 
 class _FractionInLong(Exception):
-    pass
+    """Caught by the struct that has the field."""
 
 
 class Node:
-    """The type of a column, a struct's field or a list's element. `is_new`: not in the table yet."""
+    """The type of a column, a struct's field or a list's element.
 
-    __slots__ = ("arrow", "element", "fields", "is_new", "kind")
+    `is_new`: not in the table yet. `in_list`: there may be several of it in a document. `has_fractions`: of a long
+    that is not in a list, numbers with a point or an exponent were seen.
+    """
 
-    def __init__(self, kind: str = UNKNOWN, is_new: bool = True) -> None:
+    __slots__ = ("arrow", "element", "fields", "has_fractions", "in_list", "is_new", "kind")
+
+    def __init__(self, kind: str = UNKNOWN, is_new: bool = True, in_list: bool = False) -> None:
         self.kind = kind
         self.is_new = is_new
+        self.in_list = in_list
+        self.has_fractions = False
         self.fields: dict[str, Node] = {}
         self.element: Node | None = None
         self.arrow: pa.DataType | None = None
 
-    def parsed_as(self) -> pa.DataType:
-        """The type that Arrow's JSON reader is told: null where no value can stand."""
+    def parsed_as(self, fractions: bool) -> pa.DataType:
+        """The type that Arrow's JSON reader is told: null where no value can stand.
+
+        With `fractions` double for longs that have some (`split_numbers`).
+        """
         if self.kind == STRUCT:
-            return pa.struct([pa.field(name, field.parsed_as()) for name, field in self.fields.items()])
+            parts = [pa.field(name, field.parsed_as(fractions)) for name, field in self.fields.items()]
+            return pa.struct(parts)
         if self.kind == LIST:
             assert self.element is not None
-            return pa.list_(self.element.parsed_as())
-        return _ARROW[self.kind]
+            return pa.list_(self.element.parsed_as(fractions))
+        return _ARROW[DOUBLE if fractions and self.kind == LONG and self.has_fractions else self.kind]
 
     def column_type(self) -> pa.DataType | None:
         """The type in the table; None while it is not known."""
@@ -106,27 +116,30 @@ class Node:
         return None if self.kind == UNKNOWN else _ARROW[self.kind]
 
 
-def _node_of(kind: pa.DataType) -> Node:
+def _node_of(kind: pa.DataType, in_list: bool = False) -> Node:
+    node = Node(_kind_of(kind), is_new=False, in_list=in_list)
+    if node.kind == STRUCT:
+        node.fields = {field.name: _node_of(field.type, in_list) for field in kind}
+    elif node.kind == LIST:
+        node.element = _node_of(kind.value_type, in_list=True)
+    elif node.kind == FOREIGN:
+        node.arrow = kind
+    return node
+
+
+def _kind_of(kind: pa.DataType) -> str:
     types = pa.types
     if types.is_struct(kind):
-        node = Node(STRUCT, is_new=False)
-        node.fields = {field.name: _node_of(field.type) for field in kind}
-        return node
+        return STRUCT
     if types.is_list(kind) or types.is_large_list(kind):
-        node = Node(LIST, is_new=False)
-        node.element = _node_of(kind.value_type)
-        return node
+        return LIST
     if types.is_boolean(kind):
-        return Node(BOOLEAN, is_new=False)
+        return BOOLEAN
     if types.is_int32(kind) or types.is_int64(kind):
-        return Node(LONG, is_new=False)
+        return LONG
     if types.is_float32(kind) or types.is_float64(kind):
-        return Node(DOUBLE, is_new=False)
-    if types.is_string(kind) or types.is_large_string(kind):
-        return Node(STRING, is_new=False)
-    node = Node(FOREIGN, is_new=False)
-    node.arrow = kind
-    return node
+        return DOUBLE
+    return STRING if types.is_string(kind) or types.is_large_string(kind) else FOREIGN
 
 
 def same_column(before: pa.DataType, now: pa.DataType) -> bool:
@@ -141,10 +154,14 @@ def _exact(kind: pa.DataType) -> pa.DataType:
 
 
 class Shape:
-    """The columns as they are and as documents made them; `root` is a struct of all columns."""
+    """The columns as they are and as documents made them.
+
+    `root` is a struct of all columns, `fractions` how many of them have `has_fractions`.
+    """
 
     def __init__(self, fields: list[pa.Field], reserved_prefix: str | None = RESERVED_PREFIX) -> None:
         self.root = _node_of(pa.struct(fields))
+        self.fractions = 0
         self._reserved_prefix = reserved_prefix
         self._undo: list[Callable[[], object]] = []
         self._columns = 0
@@ -152,8 +169,8 @@ class Shape:
         for path in _paths("", self.root):
             self._claim(path)
 
-    def parse_schema(self) -> pa.Schema:
-        return pa.schema(list(self.root.parsed_as()))
+    def parse_schema(self, fractions: bool = False) -> pa.Schema:
+        return pa.schema(list(self.root.parsed_as(fractions)))
 
     def columns(self) -> list[pa.Field]:
         """What the table has to have, in order."""
@@ -173,17 +190,25 @@ class Shape:
     def _struct(self, node: Node, value: dict[str, Any], path: str, depth: int) -> dict[str, Any]:
         fitted: dict[str, Any] = {}
         for name, part in value.items():
+            if part is None and name in fitted:
+                continue  # a fraction of the column beside is there
             child = node.fields.get(name) or self._add(node, name, path)
             try:
                 fitted[name] = self._value(child, part, f"{path}{name}", depth)
             except _FractionInLong:
                 beside = name + DOUBLE_SUFFIX
-                if beside in value:
+                if value.get(beside) is not None:
                     raise Misfit(f"{path}{name}: a fraction, and {beside} has a value of its own") from None
                 sibling = node.fields.get(beside) or self._add(node, beside, path)
                 fitted[name] = None
-                fitted[beside] = self._value(sibling, part, f"{path}{beside}", depth)
+                fitted[beside] = self._beside(sibling, part, f"{path}{beside}", depth)
         return fitted
+
+    def _beside(self, node: Node, value: Any, path: str, depth: int) -> Any:
+        try:
+            return self._value(node, value, path, depth)
+        except _FractionInLong:
+            raise Misfit(f"{_short(path)}: a fraction where the column is long") from None
 
     def _value(self, node: Node, value: Any, path: str, depth: int) -> Any:
         if value is None:
@@ -213,6 +238,9 @@ class Shape:
                 raise Misfit(f"{_short(path)}: a number beyond what a double holds")
             if node.kind == DOUBLE:
                 return value
+            if not (node.in_list or node.has_fractions):
+                node.has_fractions = True
+                self.fractions += 1
             if value.is_integer() and INT64_MIN <= value <= INT64_MAX - 1024:
                 return int(value)
             if not node.is_new:
@@ -232,7 +260,7 @@ class Shape:
         before, element = node.kind, node.element
         node.kind = kind
         if kind == LIST:
-            node.element = Node()
+            node.element = Node(in_list=True)
 
         def undo() -> None:
             node.kind, node.element = before, element
@@ -247,7 +275,7 @@ class Shape:
             raise Misfit(
                 f"{_short(full)}: the name differs from another column's only in case or in what files allow"
             )
-        child = node.fields[name] = Node()
+        child = node.fields[name] = Node(in_list=node.in_list)
 
         def undo() -> None:
             del node.fields[name]

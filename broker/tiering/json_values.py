@@ -3,7 +3,8 @@
 Arrow reads blocks of values, joined by newlines, under an explicit schema: it infers nothing, and refuses a block with
 anything that does not fit. Such a block is halved until the records in question are found; those are read by Python,
 which adds columns, brings the document into the columns' form or says why it is no row (`evolution`), and the block is
-read again. So one odd record costs its block, not the million around it.
+read again. So one odd record costs its block, not the million around it. Fractions where the column is long are so
+common that they have a way of their own: once some were seen, such columns are read as doubles, and split.
 
 Why each line is one row: a value begins with `{` and ends with `}`, else Python looks at it. Inside an object or a list
 that the value leaves open, the next value's `{` is an error, for a comma is missing; inside a string the newline is.
@@ -26,6 +27,7 @@ import pyarrow.json as pa_json
 from broker.tiering.evolution import DOUBLE_SUFFIX, RESERVED_PREFIX, Misfit, Shape, same_column
 from broker.tiering.kafka_columns import binary_array, utf8_or_null
 from broker.tiering.retyping import by_name, retyped
+from broker.tiering.split_numbers import split
 from protocol.columns import BytesColumn
 
 BLOCK_RECORDS: Final = 8192
@@ -36,6 +38,11 @@ LEAF_RECORDS: Final = 32
 
 HOPELESS_RECORDS: Final = BLOCK_RECORDS // 8
 """Records of a block that Python reads before halving is given up for the rest of it."""
+
+FRACTION_ROUNDS: Final = 4
+"""How often a block is read again because one more long column turned out to have fractions."""
+
+Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 _PLACEHOLDER: Final = "{}"
 
@@ -63,13 +70,17 @@ def convert(column: BytesColumn, schema: pa.Schema, wrapped_as: str | None = Non
     conversion = _Conversion(shape, wrapped_as)
     tables = conversion.run(column)
     found = shape.columns()
-    arrays = {
+    return JsonColumns(_joined(tables, found), _extended(schema, found), conversion.reasons)
+
+
+def _joined(tables: list[pa.Table], fields: list[pa.Field]) -> dict[str, pa.Array]:
+    """Tables that were read under different states of the schema, one below the other."""
+    return {
         field.name: pa.chunked_array(
             [retyped(_column(table, field.name), field.type, by_name) for table in tables], field.type
         ).combine_chunks()
-        for field in found
+        for field in fields
     }
-    return JsonColumns(arrays, _extended(schema, found), conversion.reasons)
 
 
 def _extended(schema: pa.Schema, found: list[pa.Field]) -> pa.Schema:
@@ -87,6 +98,7 @@ class _Conversion:
         self._wrapped_as = wrapped_as
         self._head = f'{{"{wrapped_as}":'
         self._schema = shape.parse_schema()
+        self._with_fractions = False
         self.reasons: dict[int, str] = {}
 
     def run(self, column: BytesColumn) -> list[pa.Table]:
@@ -96,9 +108,10 @@ class _Conversion:
         if self._wrapped_as is not None:
             texts = pc.binary_join_element_wise(self._head, texts, "}", "")
         texts = texts.fill_null(_PLACEHOLDER) if texts.null_count else texts
-        texts = self._replace(texts, 0, self._look_at(texts))
+        places = np.arange(len(texts))
+        texts = self._replace(texts, places, self._look_at(texts))
         return [
-            self._block(texts.slice(first, BLOCK_RECORDS), first)
+            self._block(texts.slice(first, BLOCK_RECORDS), places[first : first + BLOCK_RECORDS])
             for first in range(0, len(texts), BLOCK_RECORDS)
         ]
 
@@ -114,41 +127,85 @@ class _Conversion:
             for index, (place, text) in enumerate(zip(suspects.tolist(), trimmed.to_pylist(), strict=True))
         }
 
-    def _block(self, texts: pa.Array, first: int) -> pa.Table:
+    def _block(self, texts: pa.Array, places: Places) -> pa.Table:
+        for _ in range(FRACTION_ROUNDS):
+            table = self._read_either(texts, places)
+            if table is not None:
+                return table
+            known = self._shape.fractions
+            found: dict[int, str] = {}
+            self._search(texts, places, found, until_fractions=known + 1)
+            texts = self._replace(texts, places, found)
+            if self._shape.fractions == known:
+                break
+        return self._exact(texts, places)
+
+    def _read_either(self, texts: pa.Array, places: Places) -> pa.Table | None:
+        """As the columns are, or with doubles for longs that had fractions; first as the last block was read."""
+        table = None if self._with_fractions else self._read(texts)
+        if table is not None or not self._shape.fractions:
+            return table
+        doubles = self._read(texts, self._shape.parse_schema(fractions=True))
+        if doubles is None:
+            return None
+        table, unclear = split(doubles, self._shape.root)
+        self._with_fractions = not unclear.any()
+        return self._with_exact(table, texts, places, unclear) if unclear.any() else table
+
+    def _with_exact(
+        self,
+        table: pa.Table,
+        texts: pa.Array,
+        places: Places,
+        unclear: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    ) -> pa.Table:
+        """The table with the rows in question as each is for itself."""
+        exact = self._exact(texts.filter(pa.array(unclear)), places[unclear])
+        rows = pa.table(_joined([table.filter(pa.array(~unclear)), exact], self._shape.columns()))
+        return rows.take(pa.array(np.argsort(np.argsort(unclear, kind="stable"))))
+
+    def _exact(self, texts: pa.Array, places: Places) -> pa.Table:
         table = self._read(texts)
         if table is not None:
             return table
         found: dict[int, str] = {}
-        self._search(texts, first, found)
-        texts = self._replace(texts, first, found)
+        self._search(texts, places, found)
+        texts = self._replace(texts, places, found)
         table = self._read(texts)
-        return table if table is not None else self._read_singly(texts, first)
+        return table if table is not None else self._read_singly(texts, places)
 
-    def _search(self, texts: pa.Array, first: int, found: dict[int, str]) -> None:
-        """Halves a block that is not read; what Python makes of the records in question goes to `found`."""
+    def _search(
+        self, texts: pa.Array, places: Places, found: dict[int, str], until_fractions: int | None = None
+    ) -> None:
+        """Halves a block that is not read; what Python makes of the records in question goes to `found`.
+
+        Ends early when `until_fractions` columns with fractions are known: the block is read in another way then.
+        """
+        if until_fractions is not None and self._shape.fractions >= until_fractions:
+            return
         if len(texts) <= LEAF_RECORDS or len(found) >= HOPELESS_RECORDS:
-            for place, text in enumerate(texts.to_pylist(), first):
+            for place, text in zip(places.tolist(), texts.to_pylist(), strict=True):
                 found[place] = self._examine(text, place)
             return
         middle = len(texts) // 2
-        for start, half in ((first, texts.slice(0, middle)), (first + middle, texts.slice(middle))):
-            if self._read(half) is None:
-                self._search(half, start, found)
+        for half in (slice(0, middle), slice(middle, len(texts))):
+            if self._read(texts[half]) is None:
+                self._search(texts[half], places[half], found, until_fractions)
 
-    def _read_singly(self, texts: pa.Array, first: int) -> pa.Table:
+    def _read_singly(self, texts: pa.Array, places: Places) -> pa.Table:
         """What Arrow still refuses after all: each for itself, so that nothing can stop a topic."""
         found: dict[int, str] = {}
-        for place, text in enumerate(texts.to_pylist(), first):
+        for place, text in zip(places.tolist(), texts.to_pylist(), strict=True):
             found[place] = self._examine(text, place)
         for place, text in found.items():
             if self._read(pa.array([text])) is None:
                 self.reasons[place] = "not readable as JSON"
                 found[place] = _PLACEHOLDER
-        table = self._read(self._replace(texts, first, found))
+        table = self._read(self._replace(texts, places, found))
         assert table is not None
         return table
 
-    def _read(self, texts: pa.Array) -> pa.Table | None:
+    def _read(self, texts: pa.Array, schema: pa.Schema | None = None) -> pa.Table | None:
         """One row per text, or None where anything does not fit."""
         lines = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
         joined = pc.binary_join(lines, "\n")[0].as_buffer()
@@ -158,7 +215,7 @@ class _Conversion:
                 # One chunk, so that newlines between tokens do not matter.
                 read_options=pa_json.ReadOptions(use_threads=False, block_size=len(joined) + 1),
                 parse_options=pa_json.ParseOptions(
-                    explicit_schema=self._schema, unexpected_field_behavior="error"
+                    explicit_schema=schema or self._schema, unexpected_field_behavior="error"
                 ),
             )
         except pa.ArrowException:
@@ -193,13 +250,14 @@ class _Conversion:
         return document
 
     @staticmethod
-    def _replace(texts: pa.Array, first: int, found: dict[int, str]) -> pa.Array:
+    def _replace(texts: pa.Array, places: Places, found: dict[int, str]) -> pa.Array:
+        """Other texts for the records of some places; `places` are those of `texts`, ascending."""
         if not found:
             return texts
-        places = sorted(found)
+        changed = sorted(found)
         mask = np.zeros(len(texts), bool)
-        mask[np.array(places) - first] = True
-        return pc.replace_with_mask(texts, pa.array(mask), pa.array([found[place] for place in places]))
+        mask[np.searchsorted(places, changed)] = True
+        return pc.replace_with_mask(texts, pa.array(mask), pa.array([found[place] for place in changed]))
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -39,7 +39,7 @@ def retyped(array: pa.Array, kind: pa.DataType, counterpart: Counterpart) -> pa.
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), kind)
     if not pa.types.is_nested(kind):
-        return array.cast(kind)
+        return array.cast(kind, safe=not pa.types.is_float64(kind))  # an integer as the nearest double
     mask = array.is_null() if array.null_count else None
     if pa.types.is_struct(kind):
         parts = [_part(array, place, kind.field(place), counterpart) for place in range(kind.num_fields)]
