@@ -17,7 +17,7 @@ _NOT_NEGATIVE: Final = between(0)
 _REPLICAS: Final = "Stored; there is one replica and nothing to throttle."
 _REMOTE: Final = "Stored; there is no remote storage."
 _POLICY: Final = (
-    "delete, compact, both or nothing. compact keeps the last value of every key, and asks every record for one."
+    "delete, compact, both or nothing. compact keeps the last value of every key; records need one."
 )
 
 
