@@ -3,10 +3,13 @@
     python -m tests.clients.pipeline_process <bootstrap> <transactional id> <input> <output> <seed>
 
 Runs until it is killed, or ends with status 3 when it cannot go on (fenced); whoever started it starts it again.
+SIGQUIT has it write its stack down, as a JVM does.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import signal
 import sys
 from random import Random
 
@@ -72,6 +75,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGQUIT)
     try:
         main()
     except KafkaException:
