@@ -156,7 +156,8 @@ def _exact(kind: pa.DataType) -> pa.DataType:
 class Shape:
     """The columns as they are and as documents made them.
 
-    `root` is a struct of all columns, `fractions` how many of them have `has_fractions`.
+    `root` is a struct of all columns, `column_count` how many it has in all depths, `fractions` how many of them have
+    `has_fractions`.
     """
 
     def __init__(self, fields: list[pa.Field], reserved_prefix: str | None = RESERVED_PREFIX) -> None:
@@ -164,7 +165,7 @@ class Shape:
         self.fractions = 0
         self._reserved_prefix = reserved_prefix
         self._undo: list[Callable[[], object]] = []
-        self._columns = 0
+        self.column_count = 0
         self._paths: set[str] = set()
         for path in _paths("", self.root):
             self._claim(path)
@@ -280,10 +281,10 @@ class Shape:
         def undo() -> None:
             del node.fields[name]
             self._paths.difference_update(claimed)
-            self._columns -= 1
+            self.column_count -= 1
 
         self._undo.append(undo)
-        if self._columns > MAX_COLUMNS:
+        if self.column_count > MAX_COLUMNS:
             raise Misfit(f"{_short(full)}: the table would have more than {MAX_COLUMNS} columns")
         return child
 
@@ -294,7 +295,7 @@ class Shape:
         if forms & self._paths:
             return None
         self._paths |= forms
-        self._columns += 1
+        self.column_count += 1
         return forms
 
     def _check_name(self, name: str, path: str) -> None:

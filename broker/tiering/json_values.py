@@ -48,18 +48,25 @@ _PLACEHOLDER: Final = "{}"
 
 
 @dataclass(frozen=True, slots=True)
-class JsonColumns:
-    """`arrays` by column; `reasons` of records that are no rows, by place (their row is all null)."""
+class ValueColumns:
+    """`arrays` by column; `reasons` of records that are no rows, by place (their row is all null).
+
+    Of the first `record_count` records.
+    """
 
     arrays: dict[str, pa.Array]
     schema: pa.Schema
     reasons: dict[int, str]
+    record_count: int
 
 
-def convert(column: BytesColumn, schema: pa.Schema, wrapped_as: str | None = None) -> JsonColumns:
+def convert(
+    column: BytesColumn, schema: pa.Schema, wrapped_as: str | None = None, max_cells: int | None = None
+) -> ValueColumns:
     """Objects as one column per field, under those of `schema` that are not `kafka_*`, and more where needed.
 
-    With `wrapped_as` any JSON goes to the one column of that name. Null is a row of nulls.
+    With `wrapped_as` any JSON goes to the one column of that name. Null is a row of nulls. With `max_cells` ends after
+    the block that makes columns times records more than that.
     """
     if wrapped_as is None:
         known = [field for field in schema if not field.name.startswith(RESERVED_PREFIX)]
@@ -68,9 +75,11 @@ def convert(column: BytesColumn, schema: pa.Schema, wrapped_as: str | None = Non
         known = [field for field in schema if field.name in (wrapped_as, wrapped_as + DOUBLE_SUFFIX)]
         shape = Shape(known, reserved_prefix=None)
     conversion = _Conversion(shape, wrapped_as)
-    tables = conversion.run(column)
+    tables = conversion.run(column, max_cells)
     found = shape.columns()
-    return JsonColumns(_joined(tables, found), _extended(schema, found), conversion.reasons)
+    count = min(len(column), len(tables) * BLOCK_RECORDS)
+    reasons = {place: reason for place, reason in conversion.reasons.items() if place < count}
+    return ValueColumns(_joined(tables, found), _extended(schema, found), reasons, count)
 
 
 def _joined(tables: list[pa.Table], fields: list[pa.Field]) -> dict[str, pa.Array]:
@@ -101,7 +110,8 @@ class _Conversion:
         self._with_fractions = False
         self.reasons: dict[int, str] = {}
 
-    def run(self, column: BytesColumn) -> list[pa.Table]:
+    def run(self, column: BytesColumn, max_cells: int | None) -> list[pa.Table]:
+        """A table for each BLOCK_RECORDS."""
         texts, invalid = utf8_or_null(binary_array(column))
         for place in invalid:
             self.reasons[place] = "not UTF-8"
@@ -110,10 +120,13 @@ class _Conversion:
         texts = texts.fill_null(_PLACEHOLDER) if texts.null_count else texts
         places = np.arange(len(texts))
         texts = self._replace(texts, places, self._look_at(texts))
-        return [
-            self._block(texts.slice(first, BLOCK_RECORDS), places[first : first + BLOCK_RECORDS])
-            for first in range(0, len(texts), BLOCK_RECORDS)
-        ]
+        tables: list[pa.Table] = []
+        for first in range(0, len(texts), BLOCK_RECORDS):
+            block = slice(first, first + BLOCK_RECORDS)
+            tables.append(self._block(texts[block], places[block]))
+            if max_cells is not None and block.stop * self._shape.column_count > max_cells:
+                break
+        return tables
 
     def _look_at(self, texts: pa.Array) -> dict[int, str]:
         """What stands for the values that do not begin and end as objects do."""

@@ -47,13 +47,13 @@ class HotRows:
         """Convert the whole batches in `data`, records in [start_offset, end_offset) only; how many there were."""
         added = 0
         for columns in decode(data, MAX_DECOMPRESSED_BYTES):
-            converted = self.builder.convert(columns, partition, self.schema)
-            self.schema = converted.schema
-            for table, kept in ((converted.rows, self.rows), (converted.dead_letters, self.dead_letters)):
-                wanted = _between(table, start_offset, end_offset)
-                if len(wanted):
-                    kept.append(wanted)
-                    added += len(wanted)
+            for converted in self.builder.convert_in_parts(columns, partition, self.schema):
+                self.schema = converted.schema
+                for table, kept in ((converted.rows, self.rows), (converted.dead_letters, self.dead_letters)):
+                    wanted = _between(table, start_offset, end_offset)
+                    if len(wanted):
+                        kept.append(wanted)
+                        added += len(wanted)
         self.count += added
         return added
 

@@ -16,13 +16,15 @@ to be UTF-8. A tombstone is a row whose value columns are null.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from broker.tiering import dead_letters, json_values
+from broker.tiering.json_values import ValueColumns
 from broker.tiering.kafka_columns import binary_array, kafka_arrays, kafka_fields, utf8_or_null
 from protocol.columns import BytesColumn, RecordColumns
 
@@ -49,6 +51,10 @@ class Converted:
     rows: pa.Table
     dead_letters: pa.Table
     schema: pa.Schema
+
+    @property
+    def record_count(self) -> int:
+        return len(self.rows) + len(self.dead_letters)
 
 
 def initial_schema(value_mode: str, key_mode: str) -> pa.Schema:
@@ -80,12 +86,36 @@ class RowBuilder:
 
     def convert(self, columns: RecordColumns, partition: int, schema: pa.Schema) -> Converted:
         """Rows under `schema`, the table's as it is (`initial_schema` at first), extended where they need it."""
+        return self._convert(columns, partition, schema, None)
+
+    def convert_in_parts(
+        self, columns: RecordColumns, partition: int, schema: pa.Schema
+    ) -> Iterator[Converted]:
+        """The same for as many records at a time as keep memory bounded however many columns there are or come."""
+        first = 0
+        while first < len(columns):
+            part = columns.part(first, first + records_at_once(schema))
+            converted = self._convert(part, partition, schema, MAX_CELLS)
+            yield converted
+            schema = converted.schema
+            first += converted.record_count
+
+    def _convert(
+        self, columns: RecordColumns, partition: int, schema: pa.Schema, max_cells: int | None
+    ) -> Converted:
         reasons: Reasons = {}
+        key = self._column(columns.keys, KEY, self._key_mode, schema, max_cells)
+        value = self._column(
+            columns.values.part(0, key.record_count), VALUE, self._value_mode, key.schema, max_cells
+        )
+        columns = columns.part(0, value.record_count)
         arrays = kafka_arrays(columns, partition, reasons)
-        key, schema = self._column(columns.keys, KEY, self._key_mode, schema, reasons)
-        value, schema = self._column(columns.values, VALUE, self._value_mode, schema, reasons)
-        arrays |= key | value
-        fields = [field for field in schema if field.name in arrays]
+        for found in (key, value):
+            arrays |= {name: array[: len(columns)] for name, array in found.arrays.items()}
+            for index, reason in found.reasons.items():
+                if index < len(columns):
+                    reasons.setdefault(index, reason)
+        fields = [field for field in value.schema if field.name in arrays]
         rows = pa.table([arrays[field.name] for field in fields], names=[field.name for field in fields])
         letters = dead_letters.table(columns, partition, reasons)
         if reasons:
@@ -93,34 +123,30 @@ class RowBuilder:
             kept[list(reasons)] = False
             rows = rows.filter(pa.array(kept))
         assert len(rows) + len(letters) == len(columns)
-        return Converted(rows, letters, schema)
+        return Converted(rows, letters, value.schema)
 
     def _column(
-        self, column: BytesColumn, name: str, mode: str, schema: pa.Schema, reasons: Reasons
-    ) -> tuple[dict[str, pa.Array], pa.Schema]:
+        self, column: BytesColumn, name: str, mode: str, schema: pa.Schema, max_cells: int | None
+    ) -> ValueColumns:
         what = "key" if name == KEY else "value"
         there = schema.field(name).type if name in schema.names else None
         if mode == JSON and not (name == KEY and there is not None and _is_binary(there)):
-            found = json_values.convert(column, schema, KEY if name == KEY else None)
-            for index, reason in found.reasons.items():
-                reasons.setdefault(index, f"{what}: {reason}")
-            return found.arrays, found.schema
+            found = json_values.convert(column, schema, KEY if name == KEY else None, max_cells)
+            reasons = {index: f"{what}: {reason}" for index, reason in found.reasons.items()}
+            return replace(found, reasons=reasons)
         if there is None:
             there = pa.string() if mode == TEXT else pa.binary()
             schema = schema.append(pa.field(name, there))
         array = binary_array(column)
         if _is_binary(there):
-            return {name: array}, schema
+            return ValueColumns({name: array}, schema, {}, len(column))
         if not (pa.types.is_string(there) or pa.types.is_large_string(there)):
-            for index in np.flatnonzero(column.lengths >= 0).tolist():
-                reasons.setdefault(
-                    index, f"the column {name} is {there}, which does not hold a {what} as it is"
-                )
-            return {}, schema
+            reason = f"the column {name} is {there}, which does not hold a {what} as it is"
+            reasons = dict.fromkeys(np.flatnonzero(column.lengths >= 0).tolist(), reason)
+            return ValueColumns({}, schema, reasons, len(column))
         text, invalid = utf8_or_null(array)
-        for index in invalid:
-            reasons.setdefault(index, f"the {what} is not UTF-8")
-        return {name: text}, schema
+        reasons = dict.fromkeys(invalid, f"the {what} is not UTF-8")
+        return ValueColumns({name: text}, schema, reasons, len(column))
 
 
 def _is_binary(kind: pa.DataType) -> bool:

@@ -26,7 +26,7 @@ from broker.tiering.commit import TableMoved
 from broker.tiering.data_files import DataFiles
 from broker.tiering.maintenance import Maintenance, MaintenanceSettings
 from broker.tiering.reading import AbortedRange, Damaged, LogRange, read
-from broker.tiering.rows import RowBuilder, initial_schema, records_at_once
+from broker.tiering.rows import RowBuilder, initial_schema
 from broker.tiering.settings import CatalogSettings, TableSettings
 from broker.tiering.tables import Layout, TopicTable, Writer
 from broker.worker.child import Handler, Progress
@@ -290,25 +290,18 @@ class _Commit:
         self._add_letters(pa.Table.from_pylist([letter], dead_letters.initial_schema()))
 
     def _convert(self, columns: RecordColumns, index: int, start_offset: int) -> None:
-        first = 0
-        while first < len(columns):
-            end = first + records_at_once(self._schema)
-            self._convert_part(columns.part(first, end), index, start_offset)
-            first = end
-
-    def _convert_part(self, columns: RecordColumns, index: int, start_offset: int) -> None:
-        converted = self._builder.convert(columns, index, self._schema)
-        if not converted.schema.equals(self._schema):
-            self._table.evolve(converted.schema)
-            self._schema = self._table.arrow_schema()
-        rows, letters = converted.rows, converted.dead_letters
-        if len(columns) and columns.offsets[0] < start_offset:
-            rows, letters = _from(rows, start_offset), _from(letters, start_offset)
-        self._records += len(rows)
-        if len(rows):
-            self._files.append(self._table.target(), rows)
-        if len(letters):
-            self._add_letters(letters)
+        for converted in self._builder.convert_in_parts(columns, index, self._schema):
+            if not converted.schema.equals(self._schema):
+                self._table.evolve(converted.schema)
+                self._schema = self._table.arrow_schema()
+            rows, letters = converted.rows, converted.dead_letters
+            if columns.offsets[0] < start_offset:
+                rows, letters = _from(rows, start_offset), _from(letters, start_offset)
+            self._records += len(rows)
+            if len(rows):
+                self._files.append(self._table.target(), rows)
+            if len(letters):
+                self._add_letters(letters)
 
     def _add_letters(self, letters: pa.Table) -> None:
         self._letters += len(letters)

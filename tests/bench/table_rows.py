@@ -66,7 +66,7 @@ class Pipeline:
 
     def convert(self) -> Iterator[rows.Converted]:
         for piece in self.decode():
-            yield self._builder.convert(piece, 0, self._schema)
+            yield from self._builder.convert_in_parts(piece, 0, self._schema)
 
     def write(self) -> None:
         writer = data_files.DataFiles()

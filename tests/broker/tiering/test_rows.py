@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -115,3 +116,24 @@ def test_the_wider_the_table_the_fewer_records_at_once() -> None:
     nested = pa.struct([pa.field(f"f{at}", pa.list_(pa.int64())) for at in range(500)])
     assert rows.records_at_once(narrow) > 500_000
     assert 10_000 < rows.records_at_once(pa.schema([*narrow, pa.field("a", nested)])) < 20_000
+
+
+def test_a_table_that_grows_wide_at_once_is_converted_in_parts() -> None:
+    """Each part is small, though it was not known before that it would have to be; none is twice or missing."""
+    wide = [{f"c{at}": at for at in range(block * 300, block * 300 + 300)} for block in range(3)]
+    source: list[bytes | None] = [json.dumps({"id": at}).encode() for at in range(50_000)]
+    for place, document in zip((5_000, 20_000, 45_000), wide, strict=True):
+        source[place] = json.dumps(document).encode()
+    source[49_000] = b"{"
+    keys = [Record(timestamp=0, key=b"%d" % at, value=value) for at, value in enumerate(source)]
+    schema = rows.initial_schema(rows.JSON, rows.JSON)
+    found: list[int] = []
+    for converted in rows.RowBuilder(rows.JSON, rows.JSON).convert_in_parts(as_columns(keys), 0, schema):
+        assert converted.record_count * len(converted.schema) <= rows.MAX_CELLS + 2 * 8192 * 1000
+        assert converted.rows["kafka_key"].to_pylist() == converted.rows["kafka_offset"].to_pylist()
+        found += (
+            converted.rows["kafka_offset"].to_pylist() + converted.dead_letters["kafka_offset"].to_pylist()
+        )
+        schema = converted.schema
+    assert sorted(found) == list(range(50_000))
+    assert len(schema) == 6 + 1 + 900
