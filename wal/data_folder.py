@@ -10,7 +10,7 @@ Stop    close every open log → save the checkpoints → clean-shutdown mark, d
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from wal.checkpoint import TopicPartition, format_offsets, read_offsets, replace_file
@@ -215,15 +215,15 @@ class DataFolder:
     # --- checkpoints ------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> None:
-        """Save up to where every log is synced."""
-        points = {key: opened.durable_offset for key, opened in self._open.items()}
-        if any(self._recovery_points.get(key) != offset for key, offset in points.items()):
-            self._recovery_points.update(points)
-            self._write_recovery_points()
+        """Save up to where every log is synced. Raises DiskFull (what was saved before stays), StorageFailed."""
+        points = self._recovery_points | {key: opened.durable_offset for key, opened in self._open.items()}
+        if points != self._recovery_points:
+            self._write_recovery_points(points)
+            self._recovery_points = points
 
-    def _write_recovery_points(self) -> None:
-        points = format_offsets(self._recovery_points)
-        replace_file(self._storage, self.root, RECOVERY_POINT_CHECKPOINT, points)
+    def _write_recovery_points(self, points: Mapping[TopicPartition, int] | None = None) -> None:
+        content = format_offsets(self._recovery_points if points is None else points)
+        replace_file(self._storage, self.root, RECOVERY_POINT_CHECKPOINT, content)
 
     def _read_recovery_points(self) -> dict[TopicPartition, int]:
         try:

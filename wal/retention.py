@@ -36,7 +36,10 @@ def enforce_retention(log: Log, now_ms: int, keep_from: int | None = None) -> in
         if log.segments[-1].size == 0:
             count -= 1
         else:
-            log.roll(now_ms)
+            try:
+                log.roll(now_ms)
+            except DiskFull:  # no space for a new segment, so the last one stays: the others make some
+                count -= 1
     if count == 0:
         return 0
     snapshots = Snapshots(log.storage, log.directory, log.config, now_ms)

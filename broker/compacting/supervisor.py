@@ -107,6 +107,8 @@ class Compaction:
                     pass
             except WorkerClosed:
                 return
+            except StorageFailed as failure:  # a full disk: there may be space at the next look
+                self._broker.storage_failed(failure)
             self._next_look_ms = self._broker.clock_ms() + self._broker.config["log.cleaner.backoff.ms"]
 
     async def _step(self) -> bool:

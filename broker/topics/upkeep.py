@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
+
+from protocol.errors import StorageFailed
 
 if TYPE_CHECKING:
     from broker.config import BrokerConfig
@@ -39,6 +42,17 @@ class Upkeep:
         self._next_catalog_ms = now_ms + self._catalog_interval_ms
 
     def due(self, now_ms: int) -> Iterator[Step]:
+        """What is to be done now. What a full disk refuses is left for later: other steps are what frees it."""
+        for step in self._due(now_ms):
+            yield partial(self._take, step)
+
+    def _take(self, step: Step) -> None:
+        try:
+            step()
+        except StorageFailed as failure:
+            self._broker.storage_failed(failure)
+
+    def _due(self, now_ms: int) -> Iterator[Step]:
         yield lambda: self._broker.logs.remove_due(now_ms)
         if now_ms >= self._next_checkpoint_ms:
             self._next_checkpoint_ms = now_ms + RECOVERY_POINT_INTERVAL_MS

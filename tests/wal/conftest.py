@@ -34,14 +34,14 @@ def root(root_and_storage: tuple[str, Storage]) -> str:
     return root_and_storage[0]
 
 
-def _fail(failure: StorageFailed) -> None:
+def fail(failure: StorageFailed) -> None:
     raise failure
 
 
 @pytest.fixture
 def flusher(storage: Storage) -> Flusher:
     """A flusher whose rounds are the test's to run; they are applied at once."""
-    return Flusher(storage, lambda durables: [durable.apply() for durable in durables] and None, _fail)
+    return Flusher(storage, lambda durables: [durable.apply() for durable in durables] and None, fail)
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.wal.conftest import NOW_MS, TOPIC_ID, append, read_all
-from wal.checkpoint import TopicPartition, parse_offsets
+from tests.simulation.memory_storage import MemoryStorage
+from tests.wal.conftest import NOW_MS, TOPIC_ID, append, fail, read_all
+from wal.checkpoint import TopicPartition, parse_offsets, read_offsets
 from wal.data_folder import DataFolder
-from wal.errors import CorruptCheckpoint
+from wal.errors import CorruptCheckpoint, DiskFull
 from wal.flusher import Flusher
 from wal.layout import CLEAN_SHUTDOWN, LOCK, META_PROPERTIES, RECOVERY_POINT_CHECKPOINT
 from wal.log import Log, LogConfig
@@ -46,6 +47,21 @@ def test_a_clean_stop_is_told_from_a_crash(open_folder: Open, storage: Storage, 
     assert folder.was_clean
     crash(folder, storage)
     assert not open_folder().was_clean
+
+
+def test_recovery_points_that_a_full_disk_refused_are_saved_later() -> None:
+    storage = MemoryStorage("/data")
+    flusher = Flusher(storage, lambda durables: [durable.apply() for durable in durables] and None, fail)
+    folder = DataFolder(storage, "/data", flusher)
+    append(open_log(folder), b"a", b"b")
+    flusher.run_round()
+    storage.capacity = 0
+    for _ in range(2):
+        with pytest.raises(DiskFull):
+            folder.checkpoint()
+    storage.capacity = None
+    folder.checkpoint()
+    assert read_offsets(storage, "/data", RECOVERY_POINT_CHECKPOINT) == {KEY: 2}
 
 
 def test_records_survive_stop_and_crash(open_folder: Open, storage: Storage, flusher: Flusher) -> None:

@@ -11,6 +11,7 @@ from broker.topics.upkeep import RECOVERY_POINT_INTERVAL_MS, Upkeep
 from tests.broker.topics.conftest import NOW_MS, Bench
 from tests.broker.topics.test_partition import NEWEST, batch
 from wal.checkpoint import TopicPartition, read_offsets
+from wal.errors import DiskFull, StorageFailed
 from wal.layout import RECOVERY_POINT_CHECKPOINT
 
 HOUR_MS = 3_600_000
@@ -28,6 +29,8 @@ class Host:
         self.tabled_offset = 1 << 60
         self.tables = SimpleNamespace(keep_from=lambda partition: self.tabled_offset)
         self._bench = bench
+        self.failures: list[StorageFailed] = []
+        self.storage_failed = self.failures.append
 
     def _write_checkpoint(self) -> None:
         self.checkpoints += 1
@@ -102,3 +105,21 @@ def test_recovery_points_and_the_catalogs_checkpoint_are_saved(bench: Bench) -> 
     assert host.checkpoints == 1
     saved = read_offsets(bench.storage, "/data", RECOVERY_POINT_CHECKPOINT)
     assert saved == {TopicPartition("t", 0): 2}
+
+
+def test_a_full_disk_does_not_keep_retention_from_freeing_it(bench: Bench) -> None:
+    topic = bench.topic(retention_ms=str(HOUR_MS), segment_bytes="1048576")
+    partition = topic.partition(0)
+    assert partition is not None
+    for _ in range(3):
+        partition.append(memoryview(batch(b"x" * 900_000)), NEWEST, NOW_MS)
+    bench.flusher.run_round()
+    host: Any = Host(bench, topic)
+    upkeep = Upkeep(host, bench.folder, bench.config)
+    bench.storage.capacity = bench.storage.used_bytes()
+    host.run(upkeep, NOW_MS + 2 * HOUR_MS)
+    assert [type(failure) for failure in host.failures] == [DiskFull]  # the recovery points
+    assert partition.log.log_start_offset == 2
+    bench.storage.capacity = None
+    host.run(upkeep, NOW_MS + 3 * HOUR_MS)
+    assert read_offsets(bench.storage, "/data", RECOVERY_POINT_CHECKPOINT) == {TopicPartition("t", 0): 3}
