@@ -1,8 +1,9 @@
-"""Tables: what it costs to get a topic's records into its table: `python -m tests.bench.tables`.
+"""Tables: what it costs to get a topic's records into its table: `python -m tests.bench.tables [--quick]`.
 
-Processor time of the worker from log to committed table, its start left out, for a million records; its largest
-resident size; the time of the commits; and how long after the last acknowledgement the last record is in the table.
-Two ways: a *backlog* is tabled in one go after all was produced, *live* goes on beside the producer.
+Every figure stands beside its limit. Processor times are the worker's, its start left out. *backlog*: a table that is
+switched on when its topic is full. *sustained*: a fixed rate of JSON events; the lag is how long ago the first record
+that is not in the table was acknowledged, seen from outside. *p99*: the same load on a topic with a table and on one
+without, by turns; each waits until the other's table is complete.
 """
 
 from __future__ import annotations
@@ -13,139 +14,292 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 import click
-from confluent_kafka import Producer
 
 from broker.cli import admin
-from broker.cli.client import Client
-from broker.cli.output import format_table
+from broker.cli.client import Address, Client
+from broker.cli.output import Quantity, format_table
+from protocol import columns
 from tests import tables
+from tests.bench import table_load
+from tests.bench.table_load import Rate
+from tests.bench.table_rows import batches, cpu_seconds, exhaust
 from tests.floe_process import FloeProcess
 
-TOPIC = "events"
-COMMITTED = re.compile(r"(\d+) records, read in (\d+) ms, committed in (\d+) ms")
-DISTINCT = 10_000
-INTERVAL_MS = 10_000  # the default, which is what people have
-NEVER_MS = 86_400_000
-LIMIT_S = 600.0
+COMMITTED = re.compile(r"table floe\.(\w+): (\d+) records, read in (\d+) ms, committed in (\d+) ms")
+CORES: Final = 2
+PARTITIONS: Final = 4
+DECODED: Final = 300_000
+RECORDS_PER_S: Final = 200_000
+AS_FAST_AS_IT_GOES: Final = 5_000_000
+SAMPLE_S: Final = 0.25
+LIMIT_S: Final = 900.0
+INTERVAL: Final = {"floe__table__commit__interval__ms": "10000"}  # the default, which is what people have
 
 
-def events(value_bytes: int) -> list[bytes]:
-    """Clicks as JSON of about so many bytes."""
-    chance = Random(1)
-    found = []
-    for number in range(DISTINCT):
-        event = {
-            "user": chance.randrange(1_000_000),
-            "event": chance.choice(["view", "click", "buy"]),
-            "amount": round(chance.random() * 100, 2),
-            "ok": chance.random() < 0.9,
-            "page": "",
-        }
-        event["page"] = f"/{number:06d}" + "x" * max(0, value_bytes - len(json.dumps(event)) - 7)
-        found.append(json.dumps(event).encode())
-    return found
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long everything takes."""
+
+    backlog_records: int
+    sustained_s: float
+    p99_s: float
+    p99_rounds: int
+    modes: tuple[str, ...]
 
 
-def produce(broker: FloeProcess, values: list[bytes], count: int) -> None:
-    producer = Producer(
-        {"bootstrap.servers": broker.bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000}
-    )
-    for number in range(count):
-        while True:
-            try:
-                producer.produce(TOPIC, values[number % len(values)])
-                break
-            except BufferError:
-                producer.poll(0.05)
-    producer.flush(LIMIT_S)
+FULL: Final = Length(4_000_000, 60, 25, 3, ("raw", "text", "json"))
+QUICK: Final = Length(1_000_000, 20, 8, 3, ("json",))
 
 
-def worker_cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+@dataclass(frozen=True, slots=True)
+class Figure:
+    name: str
+    value: float
+    unit: str
+    limit: float | None = None
+    at_least: bool = False
+
+    @property
+    def verdict(self) -> str:
+        if self.limit is None:
+            return ""
+        return (
+            "met" if (self.value >= self.limit if self.at_least else self.value <= self.limit) else "MISSED"
+        )
 
 
-def worker_peak_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+# --- a broker and its worker ----------------------------------------------------------------------------------
 
 
-def measure(mode: str, count: int, value_bytes: int, live: bool) -> dict[str, Any]:
+@contextmanager
+def broker_with_tables(mode: str, **settings: str) -> Iterator[FloeProcess]:
+    """A broker whose worker runs and has done a commit, so that its start counts for nothing."""
     folder = Path(tempfile.mkdtemp(prefix="floe-tables-"))
-    settings = {"floe__table__value": mode, "floe__log__level": "debug"}
     broker = tables.floe(
-        folder / "data", floe__table__commit__interval__ms=str(INTERVAL_MS if live else NEVER_MS), **settings
+        folder / "data", floe__table__value=mode, floe__log__level="debug", **{**INTERVAL, **settings}
     )
     try:
         broker.start()
-        values = events(value_bytes)
-        with Client([("127.0.0.1", broker.port)]) as client:
-            admin.create_topic(client, TOPIC)
-        tables.produce(broker, TOPIC, values[:10])
-        tables.ask(broker, "tables.commit", topics=[TOPIC])
-        [pid] = tables.workers(broker)
-        started_cpu_s = worker_cpu_s(pid)
-        produce(broker, values, count)
-        produced_s = time.monotonic()
-        while not live and tables.ask(broker, "tables.commit", topics=[TOPIC])["tables"][0]["lag_records"]:
-            pass
-        tables.until_tabled(broker, TOPIC, count + 10)
-        commits = [tuple(map(int, found)) for found in COMMITTED.findall(broker.log())][1:]
-        return {
-            "mode": mode,
-            "live": live,
-            "records": count,
-            "value_bytes": value_bytes,
-            "cpu_s_per_million": (worker_cpu_s(pid) - started_cpu_s) / count * 1e6,
-            "peak_mb": worker_peak_mb(pid),
-            "commits": len(commits),
-            "commit_ms": median(commit_ms for _, _, commit_ms in commits),
-            "behind_s": time.monotonic() - produced_s,
-        }
+        with Client([address(broker)]) as client:
+            admin.create_topic(client, "warm_up")
+        tables.produce(broker, "warm_up", table_load.events(10, 110))
+        tables.ask(broker, "tables.commit", topics=["warm_up"])
+        yield broker
     finally:
+        if broker.is_running:
+            broker.stop()
         broker.end()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@click.command()
-@click.option("--records", type=click.IntRange(min=1), default=1_000_000, show_default=True)
-@click.option("--value-bytes", type=click.IntRange(min=1), default=110, show_default=True)
-@click.option("--only", type=click.Choice(["raw", "text", "json"]), multiple=True)
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
-def main(records: int, value_bytes: int, only: tuple[str, ...], output: str) -> None:
-    """Measure tables of each mode, as a backlog and live."""
-    found = [
-        measure(mode, records, value_bytes, live)
-        for mode in only or ("raw", "text", "json")
-        for live in (False, True)
-    ]
-    if output == "json":
-        click.echo(json.dumps(found))
-        return
-    columns = ("MODE", "", "CPU-S/MILLION", "PEAK MB", "COMMITS", "COMMIT MS", "BEHIND S")
-    click.echo(
-        format_table(
-            columns,
-            [
-                (
-                    one["mode"],
-                    "live" if one["live"] else "backlog",
-                    round(one["cpu_s_per_million"], 2),
-                    round(one["peak_mb"]),
-                    one["commits"],
-                    one["commit_ms"],
-                    round(one["behind_s"], 1),
-                )
-                for one in found
-            ],
-        )
+def address(broker: FloeProcess) -> Address:
+    return ("127.0.0.1", broker.port)
+
+
+class Worker:
+    """The child that was running when this was made: processor time since then, and its largest size."""
+
+    def __init__(self, broker: FloeProcess) -> None:
+        [self._pid] = tables.workers(broker)
+        self._before_s = self._cpu_s()
+
+    def _cpu_s(self) -> float:
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def cpu_s(self) -> float:
+        return self._cpu_s() - self._before_s
+
+    def peak_mb(self) -> float:
+        status = Path(f"/proc/{self._pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def commit_times_ms(broker: FloeProcess, topic: str) -> list[int]:
+    found = COMMITTED.findall(broker.log())
+    return [int(commit_ms) for name, records, _, commit_ms in found if name == topic and int(records)]
+
+
+class Lag:
+    """Samples of how far log and table are; how long the first record that is not in the table has been waiting."""
+
+    def __init__(self, broker: FloeProcess, topic: str) -> None:
+        self._broker = broker
+        self._topic = topic
+        self._ends: list[tuple[float, int]] = []
+        self.seconds: list[float] = []
+        self.is_tabled = False
+
+    def sample(self) -> None:
+        there = tables.described(self._broker, self._topic)["partitions"]
+        now_s = time.monotonic()
+        end = sum(one["high_watermark"] for one in there)
+        tabled = sum(one["tabled_offset"] for one in there)
+        self._ends.append((now_s, end))
+        waiting = next((at_s for at_s, there in self._ends if there > tabled), now_s)
+        while len(self._ends) > 1 and self._ends[1][1] <= tabled:
+            self._ends.pop(0)
+        self.seconds.append(now_s - waiting)
+        self.is_tabled = tabled == end
+
+    def until_tabled(self) -> float:
+        """Sample on until the table is complete; how many seconds that took."""
+        started_s = time.monotonic()
+        self.is_tabled = False
+        while not self.is_tabled:
+            if time.monotonic() - started_s > LIMIT_S:
+                raise TimeoutError(f"the table of {self._topic} was not complete after {LIMIT_S:.0f} s")
+            time.sleep(SAMPLE_S)
+            self.sample()
+        return time.monotonic() - started_s
+
+
+# --- what is measured -----------------------------------------------------------------------------------------
+
+
+def decoding() -> list[Figure]:
+    """Columns out of batches, on one core."""
+    value = Random(1).randbytes(100)
+    log = batches([value] * DECODED, 500, 0)
+    seconds = cpu_seconds(exhaust(lambda: columns.decode(log, 1 << 26)), 3)
+    return [Figure("decoding, 100 B, records/s a core", DECODED / seconds, "", 1_000_000, at_least=True)]
+
+
+def backlog(mode: str, count: int) -> list[Figure]:
+    """A table that is switched on when its topic is full."""
+    with broker_with_tables(mode, floe__table__commit__interval__ms="1000") as broker:
+        with Client([address(broker)]) as client:
+            configs = {"floe.table.enable": "false"}
+            admin.create_topic(client, "backlog", partitions=PARTITIONS, configs=configs)
+            table_load.produce(
+                address(broker), "backlog", Rate(AS_FAST_AS_IT_GOES, count / AS_FAST_AS_IT_GOES)
+            )
+            tables.ask(broker, "tables.commit", topics=["warm_up"])
+            worker = Worker(broker)
+            admin.alter_configs(client, admin.TOPIC, "backlog", values={"floe.table.enable": "true"})
+        lag = Lag(broker, "backlog")
+        took_s = lag.until_tabled()
+        limit = 2.2 if mode == "json" else None
+        what = f"{mode} backlog of {count / 1e6:g} M"
+        return [
+            Figure(f"{what}, CPU per million", worker.cpu_s() / count * 1e6, "s", limit),
+            Figure(f"{what}, in the table after", took_s, "s"),
+            Figure(f"{what}, worker's peak", worker.peak_mb(), "MB", 400),
+            *_commit_figures(what, commit_times_ms(broker, "backlog")),
+        ]
+
+
+def sustained(broker: FloeProcess, length: Length) -> list[Figure]:
+    """A fixed rate beside everything else."""
+    with Client([address(broker)]) as client:
+        admin.create_topic(client, "sustained", partitions=PARTITIONS)
+    lag = Lag(broker, "sustained")
+    worker = Worker(broker)
+    sent = table_load.beside(
+        address(broker), "sustained", Rate(RECORDS_PER_S, length.sustained_s), lag.sample, SAMPLE_S
     )
+    behind_s = lag.until_tabled()
+    what = f"sustained, {length.sustained_s:g} s"
+    return [
+        # Of the schedule: the last requests are answered a moment after it.
+        Figure(
+            f"{what}, records/s", sent["records"] / sent["seconds"], "", RECORDS_PER_S * 0.99, at_least=True
+        ),
+        Figure(f"{what}, largest lag", max(lag.seconds), "s", 15),
+        Figure(f"{what}, last record in the table after", behind_s, "s", 15),
+        Figure(f"{what}, CPU per million", worker.cpu_s() / sent["records"] * 1e6, "s", 2.2),
+        Figure(f"{what}, worker's peak", worker.peak_mb(), "MB", 400),
+        *_commit_figures(what, commit_times_ms(broker, "sustained")),
+    ]
+
+
+def _commit_figures(what: str, times_ms: list[int]) -> list[Figure]:
+    return [
+        Figure(f"{what}, commits", len(times_ms), ""),
+        Figure(f"{what}, commit, median", median(times_ms), "ms", 500),
+        Figure(f"{what}, commit, longest", max(times_ms), "ms", 500),
+    ]
+
+
+def p99(broker: FloeProcess, length: Length) -> list[Figure]:
+    """With tables and without, by turns."""
+    with Client([address(broker)]) as client:
+        admin.create_topic(client, "with_table", partitions=PARTITIONS)
+        admin.create_topic(client, "without", partitions=PARTITIONS, configs={"floe.table.enable": "false"})
+    lag = Lag(broker, "with_table")
+    found: dict[str, list[dict[str, float]]] = {"without": [], "with_table": []}
+    for topic in found:
+        table_load.produce(address(broker), topic, Rate(RECORDS_PER_S, 1))
+    for number in range(length.p99_rounds):
+        for topic in list(found) if number % 2 else list(reversed(found)):
+            lag.until_tabled()
+            sent = table_load.beside(
+                address(broker), topic, Rate(RECORDS_PER_S, length.p99_s), lag.sample, SAMPLE_S
+            )
+            found[topic].append(sent["latency_ms"])
+    without, with_table = (
+        {one: median(run[one] for run in runs) for one in ("p50", "p99", "p99.9")} for runs in found.values()
+    )
+    return [
+        Figure("produce p50 without tables", without["p50"], "ms"),
+        Figure("produce p50 with tables", with_table["p50"], "ms"),
+        Figure("produce p99 without tables", without["p99"], "ms"),
+        Figure("produce p99 with tables", with_table["p99"], "ms"),
+        Figure("produce p99.9 without tables", without["p99.9"], "ms"),
+        Figure("produce p99.9 with tables", with_table["p99.9"], "ms"),
+        Figure("produce p99, with : without", with_table["p99"] / without["p99"], "", 1.5),
+    ]
+
+
+# --- and told -------------------------------------------------------------------------------------------------
+
+
+def measure(length: Length) -> Iterator[Figure]:
+    yield from decoding()
+    for mode in length.modes:
+        yield from backlog(mode, length.backlog_records)
+    with broker_with_tables("json") as broker:
+        yield from sustained(broker, length)
+    with broker_with_tables("json") as broker:
+        yield from p99(broker, length)
+
+
+def _row(figure: Figure) -> tuple[Any, ...]:
+    sign = ">=" if figure.at_least else "<="
+    limit = "" if figure.limit is None else f"{sign} {figure.limit:,g}"
+    value = f"{figure.value:,.0f}" if abs(figure.value) >= 1000 else f"{figure.value:.3g}"
+    return figure.name, Quantity(value), figure.unit, Quantity(limit), figure.verdict
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Less than three minutes in all, and JSON only.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+def main(quick: bool, output: str) -> None:
+    """Measure tables, each figure beside its limit."""
+    if hasattr(
+        os, "sched_setaffinity"
+    ):  # inherited by broker, worker and load: two cores, however many there are
+        os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:CORES]))
+    started_s = time.monotonic()
+    found = []
+    for figure in measure(QUICK if quick else FULL):
+        found.append(figure)
+        name, value, unit, limit, verdict = _row(figure)
+        click.echo(f"{name}: {value} {unit} {limit} {verdict}".rstrip(), err=True)
+    if output == "json":
+        click.echo(json.dumps([asdict(one) | {"verdict": one.verdict} for one in found], indent=1))
+    else:
+        click.echo(format_table(("TABLES", "FIGURE", "", "LIMIT", ""), [_row(one) for one in found]))
+    click.echo(f"{time.monotonic() - started_s:.0f} s on {len(os.sched_getaffinity(0))} cores", err=True)
 
 
 if __name__ == "__main__":
