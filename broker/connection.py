@@ -461,7 +461,7 @@ class Connection:
             if sent == head.length:
                 outbox.popleft()
             else:
-                outbox[0] = FileSlice(head.file, head.position + sent, head.length - sent)
+                outbox[0] = FileSlice(head.file, head.position + sent, head.length - sent, head.next_offset)
             return sent, wanted
         data = self._gather() if len(outbox) > 1 or isinstance(head, FileSlice) else head
         wanted = min(len(data), SEND_CHUNK_BYTES)

@@ -74,15 +74,16 @@ class Appended(NamedTuple):
 
 
 class FileSlice:
-    """Bytes of a file, not read yet. Holds the file open."""
+    """Bytes of a file, not read yet. Holds the file open. Nothing in them is at `next_offset` or later."""
 
-    __slots__ = ("file", "length", "position")
+    __slots__ = ("file", "length", "next_offset", "position")
 
-    def __init__(self, file: OpenFile, position: int, length: int) -> None:
+    def __init__(self, file: OpenFile, position: int, length: int, next_offset: int) -> None:
         assert position >= 0 and length > 0
         self.file = file
         self.position = position
         self.length = length
+        self.next_offset = next_offset
 
     def fileno(self) -> int:
         return self.file.fileno()
@@ -401,17 +402,17 @@ class Log:
         for damage in segment.damage:
             if start < damage.start_position < limit:
                 limit = damage.start_position
-        end = limit
+        end, next_offset = limit, min(end_offset, segment.next_offset)
         if limit - start > max_bytes:
             end = segment.boundary(start, start + max_bytes)
             if end <= start and min_one_batch:
                 end = start + segment.header_at(start).size
             if start < end < limit:
-                self._remember(segment, end)
+                next_offset = self._remember(segment, end)
         assert end <= limit or limit <= start
         if end <= start or limit <= start:
             return None
-        return FileSlice(segment.file.open_file(), start, end - start)
+        return FileSlice(segment.file.open_file(), start, end - start, next_offset)
 
     def _position_of_end(self, segment: Segment, end_offset: int) -> int:
         if end_offset == self.durable_offset and segment is self._durable_segment:
@@ -422,12 +423,13 @@ class Log:
         assert position is not None
         return position
 
-    def _remember(self, segment: Segment, position: int) -> None:
+    def _remember(self, segment: Segment, position: int) -> int:
         offset = int.from_bytes(segment.file.read_at(position, 8), "big")
         if self.bases[bisect_right(self.bases, offset) - 1] == segment.base_offset:
             if len(self._continuations) >= CONTINUATIONS:
                 del self._continuations[next(iter(self._continuations))]
             self._continuations[offset] = position
+        return offset
 
     def _refuse_damaged(self, segment: Segment, offset: int) -> None:
         for damage in segment.damage:

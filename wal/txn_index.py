@@ -9,7 +9,9 @@ A transaction's entry is in the segment of its marker, so a fetch collects from 
 on into later segments until an entry's last stable offset shows that nothing further can overlap.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from operator import attrgetter
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -31,6 +33,9 @@ class AbortedTransaction(NamedTuple):
     first_offset: int
     last_offset: int
     last_stable_offset: int
+
+
+_LAST_OFFSET: Final = attrgetter("last_offset")
 
 
 def encode(transaction: AbortedTransaction) -> bytes:
@@ -61,10 +66,15 @@ def decode(data: bytes | memoryview, segment_base_offset: int = 0) -> list[Abort
 def collect(
     entries: Sequence[AbortedTransaction], fetch_offset: int, end_offset: int
 ) -> tuple[list[AbortedTransaction], bool]:
-    """The transactions that overlap [fetch_offset, end_offset), and whether the search is complete."""
+    """The transactions that overlap [fetch_offset, end_offset), and whether the search is complete.
+
+    `entries` are in the order of their markers, as in the file.
+    """
     overlapping: list[AbortedTransaction] = []
-    for entry in entries:
-        if entry.last_offset >= fetch_offset and entry.first_offset < end_offset:
+    start = bisect_left(entries, fetch_offset, key=_LAST_OFFSET)
+    for index in range(start, len(entries)):
+        entry = entries[index]
+        if entry.first_offset < end_offset:
             overlapping.append(entry)
         if entry.last_stable_offset >= end_offset:
             return overlapping, True

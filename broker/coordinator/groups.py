@@ -35,7 +35,7 @@ class Groups:
 
     def ids(self) -> Iterator[str]:
         yield from self.by_id
-        yield from (group_id for group_id in self.offsets.by_group if group_id not in self.by_id)
+        yield from (group_id for group_id in self.offsets.groups() if group_id not in self.by_id)
 
     def apply_outcome(self, outcome: Outcome, index: int = 0, offset: int = 0) -> None:
         """Apply all events of a decision, whose records stand from `offset` on in partition `index`."""

@@ -76,7 +76,13 @@ class Offsets:
         self.pending = PendingOffsets()
 
     def __contains__(self, group_id: str) -> bool:
-        return group_id in self.by_group
+        """Whether a group has stored an offset, or is about to."""
+        return group_id in self.by_group or self.pending.has_group(group_id)
+
+    def groups(self) -> Iterator[str]:
+        """Every group that has stored an offset, or is about to."""
+        yield from self.by_group
+        yield from (group_id for group_id in self.pending.groups() if group_id not in self.by_group)
 
     def get(self, group_id: str, topic: str, partition: int) -> Committed | None:
         topics = self.by_group.get(group_id)

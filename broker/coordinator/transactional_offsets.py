@@ -100,6 +100,9 @@ class PendingOffsets:
     def has_group(self, group_id: str) -> bool:
         return group_id in self._groups
 
+    def groups(self) -> Iterator[str]:
+        return iter(self._groups)
+
     def add(self, index: int, producer_id: int, offset: int, record: Record) -> None:
         """A record of `producer_id` stands at `offset` in partition `index`."""
         key = record.key.group, record.key.topic, record.key.partition

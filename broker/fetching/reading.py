@@ -118,9 +118,10 @@ def _read(
         return Read(data, len(records), partition)
     data.records = piece
     if committed:
+        # Those within what is sent: the whole log's would be sent again and again.
         data.aborted_transactions = [
             AbortedTransaction(producer_id=aborted.producer_id, first_offset=aborted.first_offset)
-            for aborted in log.aborted_transactions(wanted.fetch_offset, end_offset)
+            for aborted in log.aborted_transactions(wanted.fetch_offset, piece.next_offset)
         ]
     return Read(data, piece.length, partition)
 

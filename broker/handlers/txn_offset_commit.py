@@ -4,7 +4,8 @@ v2  leader epochs (KIP-320)   v3  the group's member, flexible (KIP-447)   v4  T
 v5  the group's partition becomes part of the transaction by itself (KIP-890)
 
 Before v5 it must have been added; that is looked at, so a delayed request of an old transaction is refused. The answer
-comes when both the offsets and their being part of the transaction are durable.
+comes when both the offsets and their being part of the transaction are durable. A partition that is not there is told
+as such, whatever is the matter with the producer.
 """
 
 from __future__ import annotations
@@ -36,23 +37,32 @@ _ABORTABLE_VERSION: Final = 4
 
 def handle(broker: Broker, request: Request) -> TxnOffsetCommitResponse | Deferred[TxnOffsetCommitResponse]:
     message: TxnOffsetCommitRequest = request.message
-    if not message.group_id:
-        return _refused(message, ErrorCode.INVALID_GROUP_ID)
+    offsets, unknown = _offsets(broker, message)
+    if not offsets:
+        return _response(message, unknown, [])
     answer: Deferred[TxnOffsetCommitResponse] = Deferred()
 
-    def found(index: int) -> None:
-        if index < 0:
-            answer.resolve(_refused(message, ErrorCode.COORDINATOR_NOT_AVAILABLE))
-            return
-        _commit(broker, message, request.version, index).then(answer.resolve)
+    def decided(codes: list[ErrorCode]) -> None:
+        answer.resolve(_response(message, unknown, codes))
 
-    broker.groups.transactions_partition(message.group_id).then(found)
+    def found(index: int) -> None:
+        refusal = ErrorCode.COORDINATOR_NOT_AVAILABLE
+        if index >= 0:
+            refusal = _refusal(broker, message, request.version, index)
+        if refusal:
+            decided([refusal] * len(offsets))
+        else:
+            _commit(broker, message, offsets).then(decided)
+
+    if message.group_id:
+        broker.groups.transactions_partition(message.group_id).then(found)
+    else:
+        decided([ErrorCode.INVALID_GROUP_ID] * len(offsets))
     return answer
 
 
-def _commit(
-    broker: Broker, message: TxnOffsetCommitRequest, version: int, index: int
-) -> Deferred[TxnOffsetCommitResponse]:
+def _refusal(broker: Broker, message: TxnOffsetCommitRequest, version: int, index: int) -> ErrorCode:
+    """Make the group's partition part of the transaction, or see that it is: why not, NONE if it is."""
     partition = (CONSUMER_OFFSETS, index)
     asked = AddPartitions(
         message.transactional_id,
@@ -67,17 +77,15 @@ def _commit(
         refusal = broker.transactions.verify(asked)[partition]
         if refusal is ErrorCode.TRANSACTION_ABORTABLE and version < _ABORTABLE_VERSION:
             refusal = ErrorCode.INVALID_TXN_STATE
-    if refusal:
-        if refusal is ErrorCode.PRODUCER_FENCED:  # as the log says it, which other brokers' clients know
-            refusal = ErrorCode.INVALID_PRODUCER_EPOCH
-        refused: Deferred[TxnOffsetCommitResponse] = Deferred()
-        refused.resolve(_refused(message, refusal))
-        return refused
-    offsets, unknown = _offsets(broker, message)
-    if not offsets:
-        nothing: Deferred[TxnOffsetCommitResponse] = Deferred()
-        nothing.resolve(_response(message, unknown, []))
-        return nothing
+    if refusal is ErrorCode.PRODUCER_FENCED:  # as the log says it, which other brokers' clients know
+        refusal = ErrorCode.INVALID_PRODUCER_EPOCH
+    return refusal
+
+
+def _commit(
+    broker: Broker, message: TxnOffsetCommitRequest, offsets: list[CommitOffset]
+) -> Deferred[list[ErrorCode]]:
+    """An error for each offset, when both they and their being part of the transaction are durable."""
     commit = Commit(
         NOBODY,
         message.group_id,
@@ -88,7 +96,7 @@ def _commit(
         producer=Producer(message.producer_id, message.producer_epoch),
     )
     both = gathered([broker.groups.commit(commit), broker.transactions.durable(message.transactional_id)])
-    return mapped(both, lambda results: _response(message, unknown, results[0]))
+    return mapped(both, lambda results: results[0])
 
 
 def _offsets(
@@ -116,14 +124,24 @@ def _offsets(
     return offsets, unknown
 
 
-def _refused(message: TxnOffsetCommitRequest, code: ErrorCode) -> TxnOffsetCommitResponse:
+def _response(
+    message: TxnOffsetCommitRequest, unknown: set[tuple[str, int]], codes: list[ErrorCode]
+) -> TxnOffsetCommitResponse:
+    """`codes` are for the partitions that are there, in the order of the request."""
+    decided = iter(codes)
+
+    def code(topic: str, partition: int) -> ErrorCode:
+        is_unknown = (topic, partition) in unknown
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if is_unknown else next(decided)
+
     return TxnOffsetCommitResponse(
         topics=[
             TxnOffsetCommitResponseTopic(
                 name=topic.name,
                 partitions=[
                     TxnOffsetCommitResponsePartition(
-                        partition_index=partition.partition_index, error_code=code
+                        partition_index=partition.partition_index,
+                        error_code=code(topic.name, partition.partition_index),
                     )
                     for partition in topic.partitions
                 ],
@@ -131,16 +149,3 @@ def _refused(message: TxnOffsetCommitRequest, code: ErrorCode) -> TxnOffsetCommi
             for topic in message.topics
         ]
     )
-
-
-def _response(
-    message: TxnOffsetCommitRequest, unknown: set[tuple[str, int]], codes: list[ErrorCode]
-) -> TxnOffsetCommitResponse:
-    """`codes` are for the partitions that are there, in the order of the request."""
-    decided = iter(codes)
-    response = _refused(message, ErrorCode.NONE)
-    for topic in response.topics:
-        for partition in topic.partitions:
-            is_unknown = (topic.name, partition.partition_index) in unknown
-            partition.error_code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if is_unknown else next(decided)
-    return response

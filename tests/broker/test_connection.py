@@ -362,7 +362,7 @@ def test_slices_of_files_arrive_whole(tmp_path: Path, length: int) -> None:
             content = os.urandom(length + 20)
             path = tmp_path / "segment"
             path.write_bytes(content)
-            piece = FileSlice(Piece(path), 10, length)
+            piece = FileSlice(Piece(path), 10, length, 1)
             two.router.answer = lambda request: piece if request.correlation_id % 2 else b"between"
             await two.send(b"".join(frame(number) for number in range(6)))
             found = await two.all_answers(6)
@@ -379,7 +379,7 @@ def test_a_slice_that_ends_early_closes(tmp_path: Path, length: int) -> None:
         async with ends() as two:
             path = tmp_path / "segment"
             path.write_bytes(b"short")
-            piece = FileSlice(Piece(path), 0, length)
+            piece = FileSlice(Piece(path), 0, length, 1)
             two.router.answer = lambda request: piece
             await two.send(frame(1), turns=20)
             assert two.connection.is_closed
@@ -511,7 +511,7 @@ def test_a_storage_failure_while_sending_closes() -> None:
 
     async def work() -> None:
         async with ends() as two:
-            two.router.answer = lambda request: FileSlice(Failing(), 0, 100)
+            two.router.answer = lambda request: FileSlice(Failing(), 0, 100, 1)
             await two.send(frame(1))
             assert two.connection.is_closed
 

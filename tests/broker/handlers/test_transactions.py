@@ -21,7 +21,9 @@ from protocol.messages.delete_topics import DeleteTopicsRequest
 from protocol.messages.describe_producers import DescribeProducersRequest, TopicRequest
 from protocol.messages.describe_transactions import DescribeTransactionsRequest
 from protocol.messages.end_txn import EndTxnRequest
+from protocol.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from protocol.messages.init_producer_id import InitProducerIdRequest
+from protocol.messages.list_groups import ListGroupsRequest
 from protocol.messages.list_offsets import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
 from protocol.messages.list_transactions import ListTransactionsRequest
 from protocol.messages.offset_fetch import (
@@ -271,6 +273,57 @@ def test_members_of_the_group_are_checked(tmp_path: Path) -> None:
         stranger = {"generation_id": 3, "member_id": "stranger"}
         assert await session.commit_offset(1, **stranger) == ErrorCode.ILLEGAL_GENERATION
         assert await session.commit_offset(1) == 0
+        # What is pending makes a group, and it has no such member.
+        assert await session.commit_offset(1, **stranger) == ErrorCode.UNKNOWN_MEMBER_ID
+        groups = (await whole.ask(ApiKey.LIST_GROUPS, 4, ListGroupsRequest())).groups
+        assert [group.group_id for group in groups] == [GROUP]
+
+    with_broker(tmp_path, work, **SETTINGS)
+
+
+def test_partitions_that_are_not_there_are_told_whatever_the_producer_is(tmp_path: Path) -> None:
+    async def work(whole: Whole) -> None:
+        await whole.create(TOPIC)
+        partitions = [
+            TxnOffsetCommitRequestPartition(partition_index=index, committed_offset=1) for index in (9, 0)
+        ]
+        message = TxnOffsetCommitRequest(
+            transactional_id=ID,
+            group_id=GROUP,
+            producer_id=12345,
+            producer_epoch=0,
+            topics=[TxnOffsetCommitRequestTopic(name=TOPIC, partitions=partitions)],
+        )
+        answer = await whole.ask(ApiKey.TXN_OFFSET_COMMIT, 5, message)
+        codes = [partition.error_code for partition in answer.topics[0].partitions]
+        assert codes == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.INVALID_PRODUCER_ID_MAPPING]
+
+    with_broker(tmp_path, work, **SETTINGS)
+
+
+def test_a_fetch_names_the_aborted_transactions_within_what_it_sends(tmp_path: Path) -> None:
+    """All others would be sent with every small fetch, again and again."""
+
+    async def fetched(whole: Whole, offset: int, max_bytes: int) -> list[int]:
+        wanted = FetchPartition(partition=0, fetch_offset=offset, partition_max_bytes=max_bytes)
+        topics = [FetchTopic(topic=TOPIC, partitions=[wanted])]
+        message = FetchRequest(max_wait_ms=0, min_bytes=0, isolation_level=1, topics=topics)
+        answer = await whole.ask(ApiKey.FETCH, 11, message)
+        aborted = answer.responses[0].partitions[0].aborted_transactions
+        return [transaction.first_offset for transaction in aborted]
+
+    async def work(whole: Whole) -> None:
+        await whole.create(TOPIC)
+        session = Session(whole)
+        await session.init()
+        for _ in range(3):
+            await session.produce()
+            await session.end(is_committed=False)
+        assert await fetched(whole, 0, 1 << 20) == [0, 2, 4]
+        assert await fetched(whole, 0, 1) == [0]
+        assert await fetched(whole, 1, 1) == [0]
+        assert await fetched(whole, 2, 1) == [2]
+        assert await fetched(whole, 4, 1 << 20) == [4]
 
     with_broker(tmp_path, work, **SETTINGS)
 
