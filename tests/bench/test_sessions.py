@@ -27,7 +27,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def member_count(client: Client, group_id: str) -> int:
     group = requests.describe_group(client, group_id)
-    assert group is not None and group.state in ("Stable", "Reconciling")
+    assert group is not None and group.state in ("Stable", "Reconciling", "Assigning")
     return len(group.members)
 
 
