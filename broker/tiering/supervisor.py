@@ -84,7 +84,9 @@ class Tables:
         """Partitions that cannot be read on, and why."""
         self._behind: dict[bytes, set[int]] = {}
         """Partitions with records that are not in the table, by topic."""
-        self._seen: dict[TopicPartition, tuple[int, int]] = {}
+        self._seen: dict[bytes, dict[int, tuple[int, int]]] = {}
+        self._fenced: set[bytes] = set()
+        """Topics whose table another broker has taken over."""
         self._noted: list[Partition] = []
         self._final_jobs: list[dict[str, Any]] = []
         self._maintenance: dict[bytes, None] = {}
@@ -161,6 +163,9 @@ class Tables:
         self.errors.pop(topic_id, None)
         self.held.pop(topic_id, None)
         self._maintenance.pop(topic_id, None)
+        self._seen.pop(topic_id, None)
+        self._fenced.discard(topic_id)
+        self._answer(topic_id)
 
     def keep_from(self, partition: Partition) -> int | None:
         """The first offset that retention has to keep because it is not in the table; None if it need not wait."""
@@ -178,7 +183,7 @@ class Tables:
 
     def _watch(self, topic: Topic) -> None:
         """Have a topic's partitions tell of their progress, and find those that are behind already."""
-        if not topic.has_table:
+        if not topic.has_table or topic.topic_id in self._fenced:
             return
         for partition in topic.made_partitions():
             partition.on_progress = self.progressed
@@ -206,9 +211,11 @@ class Tables:
             opened = partition.opened_log
             if opened is None or topic.topic_id not in self._broker.catalog.by_id or not topic.has_table:
                 continue
+            if topic.topic_id in self._fenced:
+                continue
             partition.on_progress = self.progressed
-            key = TopicPartition(topic.name, partition.index)
-            byte_count, self._seen[key] = _new_bytes(opened, self._seen.get(key))
+            seen = self._seen.setdefault(topic.topic_id, {})
+            byte_count, seen[partition.index] = _new_bytes(opened, seen.get(partition.index))
             if opened.last_stable_offset > self.tabled_offset(topic, partition.index):
                 self._behind.setdefault(topic.topic_id, set()).add(partition.index)
                 self.planner.progressed(topic.topic_id, byte_count, self.pace(topic), now_ms)
@@ -409,11 +416,14 @@ class Tables:
 
     def _failed(self, topic: Topic, failure: JobFailed | WorkerDied) -> None:
         topic_id = topic.topic_id
+        if topic_id not in self._broker.catalog.by_id:
+            return
         reason = str(failure)
         if isinstance(failure, JobFailed) and failure.kind == FENCED:
             log.error("the table of topic %s is left alone until the next start: %s", topic.name, reason)
             self._behind.pop(topic_id, None)
             self.planner.forget(topic_id)
+            self._fenced.add(topic_id)
             self.errors[topic_id] = reason
             return
         wait_ms = self.planner.failed(topic_id, self._broker.clock_ms(), random.random())

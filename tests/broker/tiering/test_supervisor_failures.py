@@ -1,0 +1,78 @@
+"""What the supervisor of tables does when topics and tables are taken away from under it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from broker.worker.process import JobFailed
+from protocol.api import ApiKey
+from protocol.messages.delete_topics import DeleteTopicsRequest
+from tests.broker.handlers.whole import Whole, with_broker
+
+LIMIT_S = 30.0
+SETTINGS = {"floe_table_enable": "true"}
+
+
+class RefusingWorker:
+    """In the place of the worker process: every job fails, once `allowed` is set."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.jobs: list[dict[str, Any]] = []
+        self.has_job = asyncio.Event()
+        self.allowed = asyncio.Event()
+
+    async def run(self, job: Mapping[str, Any], on_progress: Any = None) -> dict[str, Any]:
+        self.jobs.append(dict(job))
+        self.has_job.set()
+        await self.allowed.wait()
+        raise JobFailed(self.kind, "refused")
+
+    async def settle(self, timeout_s: float) -> bool:
+        return True
+
+    async def close(self, timeout_s: float = 0.0) -> None:
+        self.allowed.set()
+
+
+def with_worker(whole: Whole, kind: str) -> RefusingWorker:
+    worker = RefusingWorker(kind)
+    whole.broker.tables.worker = worker  # type: ignore[assignment]
+    return worker
+
+
+def test_who_waits_for_a_commit_is_let_go_when_the_topic_is_deleted(tmp_path: Path) -> None:
+    async def work(whole: Whole) -> None:
+        worker = with_worker(whole, "OSError")
+        await whole.create("t")
+        await whole.produced("t")
+        tables = whole.broker.tables
+        waits = asyncio.create_task(tables.commit_now(whole.broker.catalog.topics["t"]))
+        await asyncio.wait_for(worker.has_job.wait(), LIMIT_S)
+        await whole.ask(ApiKey.DELETE_TOPICS, 5, DeleteTopicsRequest(topic_names=["t"], timeout_ms=1000))
+        await asyncio.wait_for(waits, LIMIT_S)
+        worker.allowed.set()
+        async with asyncio.timeout(LIMIT_S):
+            while len(worker.jobs) < 2:  # the second is the deleted topic's last
+                await asyncio.sleep(0)
+        assert not tables.errors
+
+    with_broker(tmp_path, work, **SETTINGS)
+
+
+def test_a_table_that_another_broker_has_taken_over_is_left_alone(tmp_path: Path) -> None:
+    async def work(whole: Whole) -> None:
+        worker = with_worker(whole, "Fenced")
+        worker.allowed.set()
+        await whole.create("t")
+        tables, topic = whole.broker.tables, whole.broker.catalog.topics["t"]
+        for _ in range(2):
+            await whole.produced("t")
+            await asyncio.wait_for(tables.commit_now(topic), LIMIT_S)
+            assert tables.errors == {topic.topic_id: "refused"}
+        assert len(worker.jobs) == 1
+
+    with_broker(tmp_path, work, **SETTINGS)
