@@ -26,7 +26,7 @@ MESSAGE_CHARACTERS: Final = 600
 """Of an exception: databases tell whole statements. The traceback is in the debug log."""
 
 NICENESS: Final = 10
-"""Producers come first: the worker takes what processor time they leave."""
+"""Producers come first: a worker takes what processor time they leave, unless its kind of work says otherwise."""
 
 LOG_LEVEL_VARIABLE: Final = "_FLOE_WORKER_LOG_LEVEL"
 """How the broker tells its log level, so that a child says what the broker would show, and no more."""
@@ -37,11 +37,11 @@ Handler = Callable[[dict[str, Any], Progress], Mapping[str, Any]]
 (a JSON object) reaches the broker."""
 
 
-def serve(handler: Handler) -> None:
+def serve(handler: Handler, niceness: int = NICENESS) -> None:
     """Do jobs until stdin ends; does not return."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the broker, which then ends us
     with suppress(OSError):
-        os.nice(NICENESS)
+        os.nice(niceness)
     jobs: SimpleQueue[dict[str, Any]] = SimpleQueue()
     answers = _Answers(_take_stdout())
     _log_to(answers)

@@ -44,8 +44,24 @@ def test_what_comes_during_a_commit_waits_its_own_interval(planner: Planner) -> 
     planner.progressed(A, 1, PACE, 10_300)
     assert planner.waiting_since_ms(A) == 0, "until the commit is known to have worked"
     planner.committed(A, False, 10_500)
-    assert planner.next_due_ms() == 20_300
+    assert planner.next_due_ms() == 20_300 - 500, "what the last commit took"
     assert planner.waiting_since_ms(A) == 10_300
+
+
+def test_where_commits_take_long_they_begin_sooner_but_never_follow_one_another(planner: Planner) -> None:
+    planner.progressed(A, 1, PACE, 0)
+    assert planner.take(10_000) == A
+    planner.progressed(A, 1, PACE, 10_000)
+    planner.committed(A, False, 13_000)
+    assert planner.next_due_ms() == 17_000, "to be done at 20,000"
+    assert planner.take(17_000) == A
+    planner.progressed(A, 1, PACE, 17_000)
+    planner.committed(A, False, 31_000)
+    assert planner.next_due_ms() == 22_000
+    assert planner.take(31_000) == A
+    planner.progressed(A, 1, PACE, 39_000)
+    planner.committed(A, False, 40_000)
+    assert planner.next_due_ms() == 44_000, "half the interval later at the least"
 
 
 def test_much_that_comes_during_a_commit_is_committed_at_once(planner: Planner) -> None:
