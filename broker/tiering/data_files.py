@@ -2,14 +2,15 @@
 
 Rows come in pieces, sorted by partition and offset; a file stays open while pieces for it arrive, so that a commit
 makes one file per hour rather than one per piece. Memory is bounded by the open files: at most OPEN_FILES, each of
-which buffers one piece while it is written.
+which buffers one piece while it is written, with OPEN_CHUNKS of metadata in all.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 OPEN_FILES: Final = 16
 """Files of one commit that are written at the same time; a row for another closes the one that was used longest ago."""
+
+OPEN_CHUNKS: Final = 1 << 15
+"""Column chunks of the open files: each is about a kilobyte of metadata until its file is closed."""
 
 TARGET_FILE_BYTES: Final = 512 << 20
 """A file that has grown to this is closed: Iceberg's write.target-file-size-bytes."""
@@ -74,7 +78,7 @@ def write(target: Target, rows: pa.Table) -> list[DataFile]:
 
 
 class DataFiles:
-    """The files of one commit. `append` pieces, then `finish`.
+    """The files of one commit, `opened` so far. `append` pieces, then `finish`.
 
     `close` gives up what is not finished; its files are left to orphan removal.
     """
@@ -82,23 +86,51 @@ class DataFiles:
     def __init__(self) -> None:
         self._open: dict[tuple[Any, ...], _OpenFile] = {}  # the first was used longest ago
         self._finished: list[DataFile] = []
+        self.opened = 0
 
-    def append(self, target: Target, rows: pa.Table) -> None:
-        """Rows under `target`'s schema or fewer of its columns. Raises OSError."""
+    def append(self, target: Target, rows: pa.Table, max_new_files: int | None = None) -> int:
+        """Rows under `target`'s schema or fewer of its columns. Raises OSError.
+
+        How many rows were taken: all, or those before the one that would need a file beyond `max_new_files`.
+        """
         if len(rows) == 0:
-            return
-        for partition, part in _split(target, rows):
-            # A changed schema or spec makes a new file: one file has one of each.
-            key = (target.schema.schema_id, target.spec.spec_id, part.schema, partition)
-            open_file = self._open.pop(key, None)
-            if open_file is None:
-                if len(self._open) >= OPEN_FILES:
-                    self._close(next(iter(self._open)))
-                open_file = _OpenFile(target, partition, part.schema)
-            self._open[key] = open_file
-            open_file.append(part)
-            if open_file.bytes_written() >= TARGET_FILE_BYTES:
-                self._close(key)
+            return 0
+        parts = _split(target, rows)
+        if max_new_files is not None:
+            taken = self._fitting(target, rows.schema, parts, max_new_files)
+            if taken < len(rows):
+                parts = _split(target, rows.slice(0, taken))
+                rows = rows.slice(0, taken)
+        for part in parts:
+            self._append(target, part.partition, part.rows())
+        return len(rows)
+
+    def _fitting(self, target: Target, schema: pa.Schema, parts: list[_Part], max_new_files: int) -> int:
+        """How many rows can be taken with so many new files."""
+        for part in parts:
+            if _key(target, schema, part.partition) not in self._open:
+                if max_new_files <= 0:
+                    return part.first_row
+                max_new_files -= 1
+        return sum(part.row_count for part in parts)
+
+    def _append(self, target: Target, partition: tuple[Any, ...], rows: pa.Table) -> None:
+        # A changed schema or spec makes a new file: one file has one of each.
+        key = _key(target, rows.schema, partition)
+        open_file = self._open.pop(key, None)
+        if open_file is None:
+            for other in [other for other in self._open if other[:3] != key[:3]]:
+                self._close(other)  # columns only grow: no row comes for it any more
+            while len(self._open) >= OPEN_FILES:
+                self._close(next(iter(self._open)))
+            open_file = _OpenFile(target, partition, rows.schema)
+            self.opened += 1
+        self._open[key] = open_file
+        open_file.append(rows)
+        if open_file.bytes_written() >= TARGET_FILE_BYTES:
+            self._close(key)
+        while sum(one.column_chunks for one in self._open.values()) > OPEN_CHUNKS:
+            self._close(next(iter(self._open)))
 
     def finish(self) -> list[DataFile]:
         """Closes what is open; all files since the start. Raises OSError."""
@@ -120,6 +152,7 @@ class _OpenFile:
     def __init__(self, target: Target, partition: tuple[Any, ...], schema: pa.Schema) -> None:
         self._target = target
         self._partition = Record(*partition)
+        self.column_chunks = 0
         path = target.spec.partition_to_path(self._partition, target.schema) if partition else ""
         self._path = target.new_path(path, f"{uuid.uuid4()}.parquet")
         self._schema = sanitize_column_names(target.schema)
@@ -137,6 +170,7 @@ class _OpenFile:
         )
 
     def append(self, rows: pa.Table) -> None:
+        self.column_chunks += len(self._ids_by_path)
         columns = [
             pa.chunked_array([retyped(chunk, field.type, by_position) for chunk in column.chunks], field.type)
             for column, field in zip(rows.columns, self._arrow_schema, strict=True)
@@ -176,23 +210,47 @@ class _OpenFile:
         self._stream.close()
 
 
-def _split(target: Target, rows: pa.Table) -> Iterator[tuple[tuple[Any, ...], pa.Table]]:
+def _key(target: Target, schema: pa.Schema, partition: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (target.schema.schema_id, target.spec.spec_id, schema, partition)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of one partition value; `places` of all rows means all of `table`."""
+
+    partition: tuple[Any, ...]
+    table: pa.Table
+    places: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
+
+    @property
+    def first_row(self) -> int:
+        return 0 if self.places is None else int(self.places[0])
+
+    @property
+    def row_count(self) -> int:
+        return len(self.table) if self.places is None else len(self.places)
+
+    def rows(self) -> pa.Table:
+        return self.table if self.places is None else self.table.take(pa.array(self.places))
+
+
+def _split(target: Target, rows: pa.Table) -> list[_Part]:
     """Rows by their partition values, in the order of their first row; order within stays."""
     fields = target.spec.fields
     if not fields:
-        yield (), rows
-        return
+        return [_Part((), rows)]
     encoded = [_transformed(target, field, rows).dictionary_encode("encode") for field in fields]
     if all(len(column.dictionary) == 1 for column in encoded):
-        yield _partition_of(encoded, 0), rows
-        return
+        return [_Part(_partition_of(encoded, 0), rows)]
     codes = np.stack([column.indices.to_numpy() for column in encoded])
     _, first_rows, groups = np.unique(codes, axis=1, return_index=True, return_inverse=True)
     order = np.argsort(groups, kind="stable")
     ends = np.cumsum(np.bincount(groups))
+    parts = []
     for group in np.argsort(first_rows).tolist():
         places = order[ends[group - 1] if group else 0 : ends[group]]
-        yield _partition_of(encoded, int(places[0])), rows.take(pa.array(places))
+        parts.append(_Part(_partition_of(encoded, int(places[0])), rows, places))
+    return parts
 
 
 def _partition_of(encoded: list[pa.DictionaryArray], row: int) -> tuple[Any, ...]:

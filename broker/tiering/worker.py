@@ -51,6 +51,13 @@ MAX_DECOMPRESSED_BYTES: Final = 256 << 20
 LEAST_SHARE_BYTES: Final = 256 << 10
 """What a partition gets of `max_bytes` at least: a job of ten thousand partitions must not go batch by batch."""
 
+MAX_FILES: Final = 512
+"""About how many files one commit makes, shared among the partitions: producers with wild timestamps would make one
+for each record. The rest goes on with the next commit."""
+
+LEAST_FILES: Final = 4
+"""What a partition gets of MAX_FILES at least."""
+
 
 def make_handler() -> Handler:
     """What `python -m broker.worker tiering` does jobs with."""
@@ -188,6 +195,14 @@ def _where(table: TopicTable) -> dict[str, Any]:
     }
 
 
+class _FilesFull(Exception):
+    """The partition's files of this commit are used up; `offset` is the first that is not in them."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__()
+        self.offset = offset
+
+
 class _Commit:
     """One attempt at one commit."""
 
@@ -203,6 +218,7 @@ class _Commit:
         self._reached: dict[int, int] = {}
         self._held: dict[int, str] = {}
         self._has_more = False
+        self._file_limit = MAX_FILES
         self._records = self._letters = self._bytes = 0
 
     def run(self) -> dict[str, Any]:
@@ -230,6 +246,9 @@ class _Commit:
         left = self._job["max_bytes"]
         for done, fields in enumerate(partitions):
             share = max(LEAST_SHARE_BYTES, left // (len(partitions) - done))
+            self._file_limit = self._files.opened + max(
+                LEAST_FILES, (MAX_FILES - self._files.opened) // (len(partitions) - done)
+            )
             left = max(0, left - self._read(fields, share))
 
     def _read(self, fields: Mapping[str, Any], max_bytes: int) -> int:
@@ -249,6 +268,8 @@ class _Commit:
                 self._reached[index] = chunk.next_offset
         except Damaged as error:
             self._held[index] = str(error)
+        except _FilesFull as full:
+            self._reached[index] = full.offset
         self._bytes += byte_count
         self._has_more |= self._reached[index] < end_offset and index not in self._held
         return byte_count
@@ -297,11 +318,21 @@ class _Commit:
             rows, letters = converted.rows, converted.dead_letters
             if columns.offsets[0] < start_offset:
                 rows, letters = _from(rows, start_offset), _from(letters, start_offset)
-            self._records += len(rows)
-            if len(rows):
-                self._files.append(self._table.target(), rows)
+            end_offset = self._add_rows(rows)
+            if end_offset is not None:
+                letters = letters.filter(pc.field("kafka_offset") < end_offset)
             if len(letters):
                 self._add_letters(letters)
+            if end_offset is not None:
+                raise _FilesFull(end_offset)
+
+    def _add_rows(self, rows: pa.Table) -> int | None:
+        """The offset of the first row that is left to the next commit, if any."""
+        taken = 0
+        if len(rows):
+            taken = self._files.append(self._table.target(), rows, self._file_limit - self._files.opened)
+        self._records += taken
+        return int(rows["kafka_offset"][taken].as_py()) if taken < len(rows) else None
 
     def _add_letters(self, letters: pa.Table) -> None:
         self._letters += len(letters)

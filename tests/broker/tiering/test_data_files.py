@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -123,3 +124,25 @@ def test_nested_columns_and_names_that_files_cannot_hold(tmp_path: Path) -> None
     )
     append(table, [file])
     assert table.scan().to_arrow()["m"].to_pylist() == written["m"].to_pylist()[1:]
+
+
+def test_files_are_taken_up_to_a_number_and_rows_up_to_the_first_that_needs_more(tmp_path: Path) -> None:
+    written = some_rows(100, hours=10)
+    table = make_table(tmp_path, written.schema)
+    with closing(data_files.DataFiles()) as files:
+        assert files.append(TableTarget(table), written, max_new_files=4) == 4
+        assert files.append(TableTarget(table), written.slice(4), max_new_files=0) == 0
+        assert files.append(TableTarget(table), written.slice(40, 5), max_new_files=0) == 4
+        assert files.opened == 4
+        assert sum(file.record_count for file in files.finish()) == 8
+
+
+def test_a_file_is_closed_when_the_columns_have_changed(tmp_path: Path) -> None:
+    """Rows do not lose columns again, and wide tables have large footers."""
+    written = some_rows(10)
+    table = make_table(tmp_path, written.schema)
+    with closing(data_files.DataFiles()) as files:
+        files.append(TableTarget(table), written.drop_columns(["value"]))
+        files.append(TableTarget(table), written)
+        files.append(TableTarget(table), written)
+        assert [file.record_count for file in files.finish()] == [10, 20]

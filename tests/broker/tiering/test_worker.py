@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from broker.config import BrokerConfig
+from broker.tiering.data_files import OPEN_FILES
 from broker.tiering.settings import TableSettings
-from broker.tiering.worker import TieringWorker
+from broker.tiering.worker import MAX_FILES, TieringWorker
 from protocol.records import BATCH_OVERHEAD, Record, RecordBatch, assemble, build, parse_batches
 from tests import tables
 from wal.errors import StorageFailed
@@ -200,3 +201,25 @@ def test_maintenance_on_demand_merges_files(bench: Bench) -> None:
     assert (result["files_before"], result["files_after"]) == (4, 1)
     assert result["marks"] == {"0": 4}
     assert bench.values() == [b"0", b"1", b"2", b"3"]
+
+
+def test_producers_with_wild_timestamps_make_more_commits_not_more_files(bench: Bench) -> None:
+    count, hour_ms = MAX_FILES + 200, 3_600_000
+    for index in (0, 1):
+        source = [
+            Record(timestamp=at * hour_ms, value=b"{" if at % 50 == 7 else b'{"a":%d}' % at)
+            for at in range(count)
+        ]
+        bench.append_bytes(build(source), index)
+    records = letters = commits = 0
+    more = True
+    while more:
+        done = bench.commit(value="json")
+        assert 0 < done["records"] + done["dead_letters"] <= MAX_FILES + OPEN_FILES + count // 50
+        records, letters, more = records + done["records"], letters + done["dead_letters"], done["more"]
+        commits += 1
+    assert commits > 1 and records + letters == 2 * count
+    assert letters == 2 * len(range(7, count, 50))
+    read = tables.rows(bench.root, "floe.t")
+    pairs = zip(read["kafka_partition"].to_pylist(), read["kafka_offset"].to_pylist(), strict=True)
+    assert len(set(pairs)) == len(read) == records
