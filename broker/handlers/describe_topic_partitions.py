@@ -60,6 +60,7 @@ def handle(broker: Broker, request: Request) -> DescribeTopicPartitionsResponse:
 
 def _describe(broker: Broker, topic: Topic, indexes: range) -> DescribeTopicPartitionsResponseTopic:
     node = [broker.node_id]
+    epochs = topic.leader_epochs
     return DescribeTopicPartitionsResponseTopic(
         name=topic.name,
         topic_id=topic.topic_id,
@@ -68,7 +69,7 @@ def _describe(broker: Broker, topic: Topic, indexes: range) -> DescribeTopicPart
             DescribeTopicPartitionsResponsePartition(
                 partition_index=index,
                 leader_id=broker.node_id,
-                leader_epoch=0,
+                leader_epoch=epochs.get(index, 0),
                 replica_nodes=node,
                 isr_nodes=node,
                 eligible_leader_replicas=[],

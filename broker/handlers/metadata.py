@@ -103,6 +103,7 @@ def _look_up_one(
 
 def _describe(broker: Broker, topic: Topic, message: MetadataRequest) -> MetadataResponseTopic:
     node = [broker.node_id]
+    epochs = topic.leader_epochs
     operations = NOT_ASKED
     if message.include_topic_authorized_operations:
         operations = authorized_operations(Resource.TOPIC)
@@ -114,7 +115,7 @@ def _describe(broker: Broker, topic: Topic, message: MetadataRequest) -> Metadat
             MetadataResponsePartition(
                 partition_index=index,
                 leader_id=broker.node_id,
-                leader_epoch=0,
+                leader_epoch=epochs.get(index, 0),
                 replica_nodes=node,
                 isr_nodes=node,
             )

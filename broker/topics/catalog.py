@@ -25,6 +25,7 @@ from broker.topics.state import BROKER, TOPIC, State, Topic
 from protocol.errors import ErrorCode, StorageFailed
 from protocol.messages.internal.topic_records import (
     ConfigRecord,
+    PartitionChangeRecord,
     PartitionRecord,
     RemoveTopicRecord,
 )
@@ -274,7 +275,7 @@ class Catalog:
     def _mark(self, state: State, record: Any) -> None:
         if self._checkpoint is None:
             return
-        if isinstance(record, RemoveTopicRecord | PartitionRecord):
+        if isinstance(record, RemoveTopicRecord | PartitionRecord | PartitionChangeRecord):
             self._checkpoint.mark_topic(state.by_id[record.topic_id].name)
         else:
             self._checkpoint.mark(record)

@@ -12,6 +12,7 @@ one atomic batch, together with the offset up to which it is applied; it is not 
     "f" feature        int16 level
     "r" type name      settings of a resource that is no topic; type is one byte
     "t" name           topic id (16), uint32 partitions, settings
+    "e" name           leader epochs that are not 0: uint32 partition, int32 epoch, in turn
 
 Settings are strings, names and values in turn, each after its length in bytes as uint32. Integers are big-endian.
 """
@@ -36,11 +37,12 @@ from protocol.messages.internal.topic_records import ConfigRecord, TopicRecord
 
 log = logging.getLogger("floe.catalog")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 _TOPIC: Final = struct.Struct(">16sI")
 _INT64: Final = struct.Struct(">q")
 _INT16: Final = struct.Struct(">h")
+_LEADER_EPOCH: Final = struct.Struct(">Ii")
 _UINT32: Final = struct.Struct(">I")
 assert _TOPIC.size == 20
 
@@ -99,7 +101,7 @@ class Checkpoint:
 
     def mark_topic(self, name: str) -> None:
         """Note that the topic has changed or gone."""
-        self._dirty.add(b"t" + name.encode())
+        self._dirty.update((b"t" + name.encode(), b"e" + name.encode()))
 
     def write(self, state: State, offset: int) -> None:
         """Bring the checkpoint up to `offset`, all or nothing. It only saves work: a failure is a log line."""
@@ -122,7 +124,8 @@ class Checkpoint:
 
     def mark_all(self, state: State) -> None:
         """Note everything: for a checkpoint that begins empty."""
-        self._dirty.update(b"t" + name.encode() for name in state.topics)
+        for name in state.topics:
+            self.mark_topic(name)
         self._dirty.update(_resource_key(*key) for key in state.settings)
         self._dirty.update(b"f" + name.encode() for name in state.features)
         self._dirty.update((_PRODUCER_IDS_KEY, _BROKER_EPOCH_KEY))
@@ -169,6 +172,8 @@ class Checkpoint:
             topic_id, partition_count = _TOPIC.unpack_from(value)
             settings = _read_settings(value, _TOPIC.size) if len(value) > _TOPIC.size else {}
             state.add_topic(key[1:].decode(), topic_id, partition_count, settings)
+        for key, value in self._db.iterator(prefix=b"e"):
+            state.topics[key[1:].decode()].leader_epochs = dict(_LEADER_EPOCH.iter_unpack(value))
 
 
 def _resource_key(resource_type: int, name: str) -> bytes:
@@ -184,6 +189,11 @@ def _value(state: State, key: bytes) -> bytes | None:
             return None
         head = _TOPIC.pack(topic.topic_id, topic.partition_count)
         return head + _write_settings(state.settings_of(TOPIC, topic.name))
+    if kind == b"e":
+        topic = state.topics.get(name.decode())
+        if topic is None or not topic.leader_epochs:
+            return None
+        return b"".join(_LEADER_EPOCH.pack(*pair) for pair in topic.leader_epochs.items())
     if kind == b"r":
         settings = state.settings_of(key[1], key[2:].decode())
         return _write_settings(settings) if settings else None

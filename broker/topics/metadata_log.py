@@ -19,6 +19,7 @@ from protocol.messages.internal.cluster_records import (
 )
 from protocol.messages.internal.topic_records import (
     ConfigRecord,
+    PartitionChangeRecord,
     PartitionRecord,
     RemoveTopicRecord,
     TopicRecord,
@@ -30,6 +31,7 @@ from protocol.schema import Schema, schema_of
 MetadataRecord = (
     TopicRecord
     | PartitionRecord
+    | PartitionChangeRecord
     | RemoveTopicRecord
     | ConfigRecord
     | FeatureLevelRecord

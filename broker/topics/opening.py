@@ -41,7 +41,19 @@ class TopicLogs:
         recovered = opened.recovered
         if recovered is not None and (recovered.batches_walked or recovered.cuts or recovered.damage):
             log.info("%s recovered: %s", partition, recovered)
+        self._settle_leader_epoch(topic, partition.index, opened)
         return opened
+
+    def _settle_leader_epoch(self, topic: Topic, index: int, opened: Log) -> None:
+        """The epoch clients are told is the one batches are written with: the newest that log or catalog know.
+
+        They differ after elections that no record followed, and where a partition's folder comes from elsewhere.
+        """
+        known = topic.leader_epochs.get(index, 0)
+        if known > opened.leader_epoch:
+            opened.begin_leader_epoch(known, self._clock_ms())
+        elif known < opened.leader_epoch:
+            topic.set_leader_epoch(index, opened.leader_epoch)
 
     def delete(self, topic: Topic) -> None:
         """The topic is gone: take its logs out of service now, and their files away after a while."""

@@ -23,6 +23,7 @@ from protocol.messages.internal.cluster_records import (
 )
 from protocol.messages.internal.topic_records import (
     ConfigRecord,
+    PartitionChangeRecord,
     PartitionRecord,
     RemoveTopicRecord,
     TopicRecord,
@@ -39,6 +40,9 @@ CLIENT_METRICS: Final = 16
 GROUP: Final = 32
 
 _NOTHING: Final[dict[str, str]] = {}
+_FIRST_EPOCHS: Final[Mapping[int, int]] = {}
+_SAME_LEADER: Final = -2
+"""PartitionChangeRecord.leader where the leader stays (Kafka's LeaderConstants.NO_LEADER_CHANGE)."""
 
 
 def usable(settings: Mapping[str, str], table: Mapping[str, Setting]) -> dict[str, str]:
@@ -55,7 +59,7 @@ def usable(settings: Mapping[str, str], table: Mapping[str, Setting]) -> dict[st
 class Topic:
     """A topic: identity, settings, and its partitions, each made when first asked for."""
 
-    __slots__ = ("_make", "_partitions", "config", "name", "partition_count", "topic_id")
+    __slots__ = ("_make", "_partitions", "config", "leader_epochs", "name", "partition_count", "topic_id")
 
     def __init__(
         self, name: str, topic_id: bytes, config: TopicConfig, make: Callable[[Topic, int], Partition]
@@ -64,6 +68,8 @@ class Topic:
         self.topic_id = topic_id
         self.config = config
         self.partition_count = 0
+        self.leader_epochs: Mapping[int, int] = _FIRST_EPOCHS
+        """Leader epochs by partition, where they are not 0: elections happened while this folder was Apache Kafka's."""
         self._make = make
         self._partitions: dict[int, Partition] | None = None
 
@@ -91,6 +97,9 @@ class Topic:
         partition = partitions[index] = self._make(self, index)
         return partition
 
+    def set_leader_epoch(self, index: int, leader_epoch: int) -> None:
+        self.leader_epochs = {**self.leader_epochs, index: leader_epoch}
+
     def made_partitions(self) -> Iterator[Partition]:
         """Those somebody asked for so far."""
         return iter(tuple((self._partitions or {}).values()))
@@ -116,6 +125,7 @@ class State:
         self._apply: dict[type, Callable[[Any], None]] = {
             TopicRecord: self._add_topic,
             PartitionRecord: self._add_partition,
+            PartitionChangeRecord: self._change_partition,
             RemoveTopicRecord: self._remove_topic,
             ConfigRecord: self._set,
             FeatureLevelRecord: self._set_feature,
@@ -137,7 +147,12 @@ class State:
         """Everything the state consists of, as values that compare."""
         return {
             "topics": {
-                topic.name: (topic.topic_id, topic.partition_count, topic.config.values)
+                topic.name: (
+                    topic.topic_id,
+                    topic.partition_count,
+                    dict(topic.leader_epochs),
+                    topic.config.values,
+                )
                 for topic in self.topics.values()
             },
             "by_id": {topic_id: topic.name for topic_id, topic in self.by_id.items()},
@@ -183,6 +198,14 @@ class State:
         topic = self.by_id[record.topic_id]
         assert record.partition_id == topic.partition_count, "partitions are added in their order"
         topic.partition_count += 1
+        if record.leader_epoch:
+            topic.set_leader_epoch(record.partition_id, record.leader_epoch)
+
+    def _change_partition(self, record: PartitionChangeRecord) -> None:
+        """Written by Apache Kafka only: another leader, be it none, is another epoch (PartitionRegistration.merge)."""
+        if record.leader != _SAME_LEADER:
+            topic = self.by_id[record.topic_id]
+            topic.set_leader_epoch(record.partition_id, topic.leader_epochs.get(record.partition_id, 0) + 1)
 
     def _remove_topic(self, record: RemoveTopicRecord) -> None:
         topic = self.by_id.pop(record.topic_id)

@@ -26,9 +26,9 @@ def _fail(failure: StorageFailed) -> None:
 class Bench:
     """What partitions stand on: storage, flusher, folder, and a clock the test moves."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: MemoryStorage | None = None) -> None:
         self.now_ms = NOW_MS
-        self.storage = MemoryStorage("/data")
+        self.storage = storage or MemoryStorage("/data")
         self.flusher = Flusher(
             self.storage, lambda durables: [durable.apply() for durable in durables] and None, _fail
         )

@@ -10,7 +10,9 @@ import plyvel
 import pytest
 
 from broker.topics.commands import SET, Alteration, AlterSettings, CreateTopics, DeleteTopics
+from broker.topics.metadata_log import append
 from broker.topics.state import BROKER, GROUP
+from protocol.messages.internal.topic_records import PartitionChangeRecord
 from protocol.schema import ZERO_UUID
 from tests.broker.topics.fakes import FakeLog, Harness
 
@@ -55,6 +57,25 @@ def test_a_start_reads_nothing_that_is_in_it(path: str) -> None:
     assert after.catalog.state.image() == before.catalog.state.image()
     assert after.catalog.topics["a"].config.retention_bytes == 7
     after.catalog.close()
+
+
+def test_leader_epochs_of_elections_elsewhere_are_kept(path: str) -> None:
+    before = _filled(path)
+    topic_id = before.catalog.topics["a"].topic_id
+    for leader in (-1, 1, -2):  # gone, back, and a change that is no election
+        append(before.log, [PartitionChangeRecord(partition_id=1, topic_id=topic_id, leader=leader)], 0)
+    before.catalog.close()
+    second = Harness(before.log.crashed(), path)
+    assert second.catalog.topics["a"].leader_epochs == {1: 2}
+    second.catalog.close()
+    third = Harness(CountingLog(second.log.batches), path)
+    assert third.catalog.topics["a"].leader_epochs == {1: 2}
+    third.run(DeleteTopics([("a", ZERO_UUID)]))
+    third.run(CreateTopics([third.topic("a", 3)]))
+    third.catalog.close()
+    fourth = Harness(third.log.crashed(), path)
+    assert fourth.catalog.topics["a"].leader_epochs == {}
+    fourth.catalog.close()
 
 
 def test_it_may_be_deleted(path: str) -> None:

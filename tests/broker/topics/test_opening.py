@@ -44,3 +44,28 @@ def test_a_topic_of_the_same_name_begins_at_zero(bench: Bench) -> None:
     successor = bench.topic().partition(0)
     assert successor is not None
     assert successor.append(memoryview(batch(b"c")), NEWEST, NOW_MS).base_offset == 0
+
+
+def test_after_elections_elsewhere_a_log_goes_on_in_the_catalogs_leader_epoch(bench: Bench) -> None:
+    topic = bench.topic()
+    topic.set_leader_epoch(0, 5)
+    partition = topic.partition(0)
+    assert partition is not None
+    partition.append(memoryview(batch(b"a")), NEWEST, NOW_MS)
+    assert partition.leader_epoch == 5
+    assert partition.log.epoch_end_offset(5) == (5, 1)
+
+
+def test_clients_are_told_the_leader_epoch_of_a_log_that_is_ahead_of_the_catalog(bench: Bench) -> None:
+    first = bench.topic()
+    first.set_leader_epoch(0, 5)
+    partition = first.partition(0)
+    assert partition is not None
+    partition.append(memoryview(batch(b"a")), NEWEST, NOW_MS)
+    bench.flusher.run_round()
+    bench.folder.close()
+    again = Bench(bench.storage)
+    topic = again.topic()
+    partition = topic.partition(0)
+    assert partition is not None and partition.leader_epoch == 5
+    assert topic.leader_epochs == {0: 5}
