@@ -52,6 +52,11 @@ class JavaProcess:
         with open(self.log_path, errors="replace") as log:
             return log.read()
 
+    def kill(self):
+        """SIGKILL, and wait."""
+        self._process.kill()
+        self._process.wait()
+
     def close(self):
         """SIGTERM, and wait."""
         self._process.terminate()
