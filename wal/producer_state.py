@@ -306,6 +306,10 @@ class ProducerState:
                 first = undurable
         return first
 
+    def oldest_open_transaction(self) -> tuple[int, int] | None:
+        """Producer id and first offset of the transaction that has been open for longest."""
+        return next(iter(self._open_transactions.items()), None)
+
     def has_open_transaction(self, producer_id: int) -> bool:
         return producer_id in self._open_transactions
 

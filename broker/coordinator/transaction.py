@@ -218,6 +218,10 @@ class Transactions:
     def get(self, transactional_id: str) -> Transaction | None:
         return self.by_id.get(transactional_id)
 
+    def of_producer(self, producer_id: int) -> Iterator[Transaction]:
+        """Whose an id is. Looks at all of them."""
+        return (known for known in self.by_id.values() if known.producer_id == producer_id)
+
     def apply_all(self, transactional_id: str, events: Iterable[Any]) -> None:
         for event in events:
             self.apply(transactional_id, event)

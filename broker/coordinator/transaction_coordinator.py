@@ -211,8 +211,8 @@ class TransactionCoordinator:
     def adopt(self, producer_id: int, producer_epoch: int, topic: str, partition: int) -> None:
         """A partition holds an open transaction that is not known here: it was added just before a crash that kept the
         records, and lost that. It is added again."""
-        for transaction in list(self.transactions):
-            if transaction.producer_id == producer_id and transaction.producer_epoch == producer_epoch:
+        for transaction in list(self.transactions.of_producer(producer_id)):
+            if transaction.producer_epoch == producer_epoch:
                 asked = AddPartitions(
                     transaction.transactional_id,
                     producer_id,

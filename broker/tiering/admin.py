@@ -26,6 +26,7 @@ from protocol.errors import ApiError, ErrorCode
 if TYPE_CHECKING:
     from broker.runtime import Broker
     from broker.topics.catalog import Topic
+    from wal.log import Log
 
 MAINTENANCE_PARTS: Final = frozenset(("compact", "expire", "orphans"))
 MASK: Final = "***"
@@ -156,17 +157,24 @@ def _partitions(broker: Broker, topic: Topic) -> list[dict[str, Any]]:
                 "last_stable_offset": opened.last_stable_offset,
                 "high_watermark": opened.high_watermark,
                 "lag_records": max(0, opened.last_stable_offset - tabled_offset),
-                "held_back_by": held.get(index)
-                or _open_transaction(opened.last_stable_offset, opened.high_watermark),
+                "held_back_by": held.get(index) or _open_transaction(broker, opened),
             }
         )
     return found
 
 
-def _open_transaction(last_stable_offset: int, high_watermark: int) -> str | None:
-    if last_stable_offset == high_watermark:
+def _open_transaction(broker: Broker, opened: Log) -> str | None:
+    """Which transaction keeps the last stable offset from the end; None if none does."""
+    offset = opened.last_stable_offset
+    if offset == opened.high_watermark:
         return None
-    return f"a transaction that is open since offset {last_stable_offset}"
+    first = opened.producers.oldest_open_transaction()
+    if first is None or first[1] != offset:
+        return f"a transaction since offset {offset} that is ending"
+    producer_id = first[0]
+    names = [known.transactional_id for known in broker.transactions.transactions.of_producer(producer_id)]
+    who = f"{names[0]}, producer {producer_id}" if names else f"producer {producer_id}, which nobody knows"
+    return f"a transaction that is open since offset {offset}: {who}"
 
 
 def _description(broker: Broker, topic: Topic) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def test_aborted_transactions_are_no_rows_and_open_ones_hold_the_table_back(brok
     producer.flush(LIMIT_S)
     partition = described(broker, "transacted")["partitions"][0]
     assert partition["lag_records"] == 0
-    assert partition["held_back_by"] == "a transaction that is open since offset 6"
+    assert partition["held_back_by"] == "a transaction that is open since offset 6: tx, producer 0"
     producer.commit_transaction(LIMIT_S)
     until_tabled(broker, "transacted", 8)
     assert tables.rows(broker.data_dir, "floe.transacted")["value"].to_pylist() == [b"0", b"2", b"3"]
