@@ -17,6 +17,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
@@ -454,6 +455,14 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    """A thread of ours raised what nobody foresaw. Without the flusher nothing would ever be acknowledged again."""
+    error = args.exc_value or args.exc_type()
+    log.critical("stopping at once: a thread failed", exc_info=(args.exc_type, error, args.exc_traceback))
+    logging.shutdown()
+    os._exit(EXIT_FAILED)
+
+
 async def _run(config: BrokerConfig) -> int:
     return await Process(config).run()
 
@@ -461,6 +470,7 @@ async def _run(config: BrokerConfig) -> int:
 def serve(config: BrokerConfig) -> int:
     """Run a broker until it is told to stop; the exit status."""
     configure_logging(config["floe.log.format"], config["floe.log.level"])
+    threading.excepthook = _thread_failed
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _raise_descriptor_limit()
     try:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from broker.config import BrokerConfig
 from broker.connection import Connection
@@ -132,11 +132,22 @@ def run(work: Awaitable[T]) -> T:
     """Run a test's coroutine; a call-back of the loop that fails, fails the test."""
     failures: list[dict[str, Any]] = []
 
-    async def guarded() -> T:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
-        return await work
+    async def guarded() -> T | None:
+        task = asyncio.ensure_future(work)
+
+        def failed(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            failures.append(context)
+            task.cancel()  # whom that call-back should have let go would wait for ever
+
+        asyncio.get_running_loop().set_exception_handler(failed)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not failures:
+                raise
+            return None
 
     result = asyncio.run(guarded())
     for context in failures:
         raise AssertionError(context["message"]) from context.get("exception")
-    return result
+    return cast(T, result)

@@ -29,3 +29,34 @@ def test_a_start_removes_what_a_deletion_left(
     floe.start()
     assert not list(floe.data_dir.glob("gone-0*"))
     assert (floe.data_dir / "kept-0").is_dir()
+
+
+BROKEN_FLUSHER = """
+import sys
+from wal.flusher import Flusher
+
+class Broken(Flusher):
+    def run_round(self):
+        raise LookupError("a mistake in the flusher")
+
+import broker.runtime
+broker.runtime.Flusher = Broken
+from broker.cli import main
+main()
+"""
+
+
+def test_a_thread_that_fails_ends_the_process(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        BROKEN_FLUSHER,
+        "serve",
+        "--data-dir",
+        str(tmp_path),
+        "--listen",
+        "127.0.0.1:0",
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "a thread failed" in ended.stderr and "a mistake in the flusher" in ended.stderr
