@@ -21,13 +21,11 @@ class RefusingWorker:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.jobs: list[dict[str, Any]] = []
-        self.has_job = asyncio.Event()
+        self.jobs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.allowed = asyncio.Event()
 
     async def run(self, job: Mapping[str, Any], on_progress: Any = None) -> dict[str, Any]:
-        self.jobs.append(dict(job))
-        self.has_job.set()
+        self.jobs.put_nowait(dict(job))
         await self.allowed.wait()
         raise JobFailed(self.kind, "refused")
 
@@ -51,13 +49,11 @@ def test_who_waits_for_a_commit_is_let_go_when_the_topic_is_deleted(tmp_path: Pa
         await whole.produced("t")
         tables = whole.broker.tables
         waits = asyncio.create_task(tables.commit_now(whole.broker.catalog.topics["t"]))
-        await asyncio.wait_for(worker.has_job.wait(), LIMIT_S)
+        await asyncio.wait_for(worker.jobs.get(), LIMIT_S)
         await whole.ask(ApiKey.DELETE_TOPICS, 5, DeleteTopicsRequest(topic_names=["t"], timeout_ms=1000))
         await asyncio.wait_for(waits, LIMIT_S)
         worker.allowed.set()
-        async with asyncio.timeout(LIMIT_S):
-            while len(worker.jobs) < 2:  # the second is the deleted topic's last
-                await asyncio.sleep(0)
+        await asyncio.wait_for(worker.jobs.get(), LIMIT_S)  # the deleted topic's last
         assert not tables.errors
 
     with_broker(tmp_path, work, **SETTINGS)
@@ -73,6 +69,6 @@ def test_a_table_that_another_broker_has_taken_over_is_left_alone(tmp_path: Path
             await whole.produced("t")
             await asyncio.wait_for(tables.commit_now(topic), LIMIT_S)
             assert tables.errors == {topic.topic_id: "refused"}
-        assert len(worker.jobs) == 1
+        assert worker.jobs.qsize() == 1
 
     with_broker(tmp_path, work, **SETTINGS)
