@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from broker.coordinator.outcome import Outcome
+from broker.coordinator.transaction import PREPARED
 from broker.coordinator.transaction_coordinator import TransactionCoordinator
 from tests.conftest import SOAK
 from tests.simulation.histories import End, History, Poll, Transaction, anomalies
@@ -43,10 +45,38 @@ class LeavesLying(World):
     COORDINATOR = AdoptsNothing
 
 
-@pytest.mark.parametrize(("world_class", "first"), [(CompletesEarly, 90), (LeavesLying, 190)])
-def test_the_simulation_notices(world_class: type[World], first: int) -> None:
-    """`first` is where the search begins, as not every schedule has a crash at the one bad moment."""
-    assert any(problems(seed, world_class) for seed in range(first, first + 500))
+class MarksBeforeItIsDecided(TransactionCoordinator):
+    """Markers are written before the decision they carry out is durable."""
+
+    def _commit(self, outcome: Outcome) -> bool:
+        is_written = super()._commit(outcome)
+        transaction = self.transactions.get(outcome.group_id)
+        if outcome.events and transaction is not None and transaction.state in PREPARED:
+            self._write_markers(transaction)
+        return is_written
+
+
+class MarksEarly(World):
+    COORDINATOR = MarksBeforeItIsDecided
+
+
+class AnswersAtOnce(TransactionCoordinator):
+    """Answers do not wait for what they tell to be durable."""
+
+    def _commit(self, outcome: Outcome) -> bool:
+        is_written = super()._commit(outcome)
+        self._resolve(outcome.replies)
+        return is_written
+
+
+class AnswersEarly(World):
+    COORDINATOR = AnswersAtOnce
+
+
+@pytest.mark.parametrize("world_class", [CompletesEarly, LeavesLying, MarksEarly, AnswersEarly])
+def test_the_simulation_notices(world_class: type[World]) -> None:
+    """Within as many seeds as are looked at always."""
+    assert any(problems(seed, world_class) for seed in range(200))
 
 
 def history(

@@ -3,7 +3,8 @@
 Everything is drawn from a seed. Workers take numbers from an input, write each to an output in a transaction together
 with how far they are (TxnOffsetCommit), and sometimes abort; two of them share a transactional id and fence each other.
 Others write to several partitions. Requests and answers are delayed, doubled and lost; the broker crashes, and of each
-log an arbitrary part of what was not durable is gone, of one log more than of another. Clients are killed, too.
+log an arbitrary part of what was not durable is gone, of one log more than of another. Clients are killed, too. In some
+schedules the power goes at the worst moments (`Aim`): right after a decision, or soon after somebody was told of one.
 
 Clients of transaction version 2 are on a network that may deliver a request a second time whenever it likes: a late
 EndTxn, Produce or TxnOffsetCommit must not reach the next transaction. Version 1 cannot tell these apart (KIP-890 says
@@ -16,6 +17,7 @@ quiet: `histories.anomalies`; every input is in the output once; nothing hangs; 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from enum import Enum
 from random import Random
 from typing import Any, Final
 
@@ -62,6 +64,21 @@ RETRIABLE: Final = frozenset(
     )
 )
 
+
+class Aim(Enum):
+    """When the power goes."""
+
+    ANY = "some time after a request"
+    DECIDED = "in the moment after an end was decided"
+    TOLD = "soon after an answer to InitProducerId or EndTxn has left"
+
+
+AIMED_CRASH: Final = 0.15
+"""How likely it goes at each such moment."""
+AIMED_CRASHES: Final = 6
+SOON_MS: Final = 12
+"""A client has heard and asked for the next thing."""
+
 Request = tuple[Any, ...]
 Script = Generator[Request, Any, None]
 
@@ -102,9 +119,13 @@ class World:
         self.doubling = random.choice((0.0, 0.1, 0.3))
         self.slowest_sync_ms = random.choice((5, 20, 80))
         crashes = random.choice((0, 2, 6))
+        self.aim = random.choice((Aim.ANY, Aim.ANY, Aim.DECIDED, Aim.TOLD))
         self._crashes = {random.randint(1, 300) for _ in range(crashes)}  # after so many requests
+        self._aimed_crashes = AIMED_CRASHES
         self._served = 0
         self.death = random.choice((0.0, 0.0, 0.5))  # of a client whose request is not answered
+        if self.aim is not Aim.ANY:
+            self.death = 0.5
         self.partitions = {(OUTPUT, index): SimulatedPartition() for index in range(PARTITIONS)}
         self.transaction_log = FakeTransactionLog(is_synchronous=False)
         self.offsets_log = FakeLog(is_synchronous=False)
@@ -176,9 +197,13 @@ class World:
     def serve(self, request: Request, reply: Callable[[Any], None]) -> None:
         """What the handlers do."""
         self._served += 1
-        if self._served in self._crashes:
-            self.host.call_later(self.random.randint(1, self.slowest_sync_ms), self.crash)
         kind, transactional_id, *arguments = request
+        if self.aim is Aim.ANY and self._served in self._crashes:
+            self.host.call_later(self.random.randint(1, self.slowest_sync_ms), self.crash)
+        if self.aim is Aim.DECIDED and kind == "end":
+            self._crash_in(0)
+        if self.aim is Aim.TOLD and kind in ("init", "end"):
+            reply = self._then_crash(reply)
         if kind == "init":
             granted = self.transactions.init_producer_id(transactional_id, TIMEOUT_MS, None)
             granted.then(lambda granted: reply(granted))
@@ -202,6 +227,18 @@ class World:
             self.groups.committed(GROUP, [("input", 0)]).then(
                 lambda found: reply(Granted(ErrorCode.NONE, found[0].offset if found[0] else 0))
             )
+
+    def _crash_in(self, delay_ms: int) -> None:
+        if self._aimed_crashes and self.random.random() < AIMED_CRASH:
+            self._aimed_crashes -= 1
+            self.host.call_later(delay_ms, self.crash)
+
+    def _then_crash(self, reply: Callable[[Any], None]) -> Callable[[Any], None]:
+        def told(answer: Any) -> None:
+            reply(answer)
+            self._crash_in(self.random.randint(1, SOON_MS))
+
+        return told
 
     def _admit(self, transactional_id: str, producer: Producer, place: tuple[str, int]) -> ErrorCode:
         asked = AddPartitions(transactional_id, *producer, frozenset((place,)), 2)
