@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -73,7 +72,7 @@ class Compaction:
         self.uncleanable: dict[TopicPartition, str] = {}
         self.running: RoundState | None = None
         self.results: dict[TopicPartition, RoundState] = {}
-        self.requested: deque[TopicPartition] = deque()
+        self.requested: dict[TopicPartition, None] = {}
         self._wake = asyncio.Event()
         self._next_look_ms = 0
         self._failed_now: set[TopicPartition] = set()
@@ -88,7 +87,7 @@ class Compaction:
 
     def request(self, keys: list[TopicPartition]) -> None:
         """Compact these next, however clean they are, their active segments included."""
-        self.requested += [key for key in keys if key not in self.requested]
+        self.requested.update(dict.fromkeys(keys))
         self._wake.set()
 
     async def close(self) -> None:
@@ -114,11 +113,11 @@ class Compaction:
     async def _step(self) -> bool:
         """One round; False if there is nothing to do."""
         if self.requested:
-            key = self.requested[0]
+            key = next(iter(self.requested))
             try:
                 await self._compact_requested(key)
             finally:
-                self.requested.remove(key)
+                del self.requested[key]
             return True
         candidate = choose(await self._due())
         if candidate is None:

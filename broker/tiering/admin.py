@@ -14,7 +14,9 @@ table as of that metadata and the log from `tabled` on, up to the last stable of
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.config_tables import CATALOG_PREFIX, catalog_property
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from broker.topics.catalog import Topic
     from wal.log import Log
 
-MAINTENANCE_PARTS: Final = frozenset(("compact", "expire", "orphans"))
+MAINTENANCE_PARTS: Final = ("compact", "expire", "orphans")
 MASK: Final = "***"
 _PASSWORD: Final = re.compile(r"(?<=://)([^/@:]*):[^/@]+(?=@)")
 
@@ -38,14 +40,22 @@ def list_tables(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"tables": [_head(broker, topic) for topic in _topics(broker, arguments)]}
 
 
-def describe(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:
+async def describe(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:
     """All that is known of tables, ready to be pasted into engines."""
-    return {"tables": [_description(broker, topic) for topic in _topics(broker, arguments)]}
+    return {"tables": [_description(broker, topic) async for topic in _in_turns(broker, arguments)]}
 
 
-def lag(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:
+async def lag(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:
     """How far tables are behind their topics."""
-    return {"tables": [_lag(broker, topic) for topic in _topics(broker, arguments)]}
+    return {"tables": [_lag(broker, topic) async for topic in _in_turns(broker, arguments)]}
+
+
+async def _in_turns(broker: Broker, arguments: dict[str, Any]) -> AsyncIterator[Topic]:
+    """One topic a turn of the loop: looking at one opens the logs of its partitions, and there may be thousands."""
+    for topic in _topics(broker, arguments):
+        if topic.topic_id in broker.catalog.by_id:
+            yield topic
+            await asyncio.sleep(0)
 
 
 async def commit(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -59,8 +69,10 @@ async def commit(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:
 async def maintain(broker: Broker, arguments: dict[str, Any]) -> dict[str, Any]:
     """Merge files, expire snapshots and remove orphans now: as the topic's settings allow, or just the `parts`."""
     parts = arguments.get("parts")
-    if parts is not None and not (isinstance(parts, list) and set(parts) <= MAINTENANCE_PARTS):
-        raise ApiError(ErrorCode.INVALID_REQUEST, f"parts is to be a list of {sorted(MAINTENANCE_PARTS)}")
+    if parts is not None and not (
+        isinstance(parts, list) and all(part in MAINTENANCE_PARTS for part in parts)
+    ):
+        raise ApiError(ErrorCode.INVALID_REQUEST, f"parts is to be a list of {list(MAINTENANCE_PARTS)}")
     return await _have_done(broker, _topic(broker, arguments), "maintain", force=True, parts=parts)
 
 
@@ -104,6 +116,8 @@ def _topics(broker: Broker, arguments: dict[str, Any]) -> list[Topic]:
     asked = arguments.get("topics")
     if asked is None:
         return [topic for _, topic in sorted(broker.catalog.topics.items()) if topic.has_table]
+    if not isinstance(asked, list):
+        raise ApiError(ErrorCode.INVALID_REQUEST, "topics is to be a list of names")
     return [_topic(broker, {"topic": name}) for name in asked]
 
 

@@ -179,6 +179,7 @@ class _Child:
         self._on_progress: Progress | None = None
         self._stderr_lines = 0
         self._gives_up = False
+        self._is_killed = False
         loop = asyncio.get_running_loop()
         self._reader = loop.create_task(self._read())
         self._stderr_reader = loop.create_task(self._read_stderr())
@@ -189,7 +190,7 @@ class _Child:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.returncode is None and not self._reader.done()
+        return not self._is_killed and self._process.returncode is None and not self._reader.done()
 
     async def run(self, job: Mapping[str, Any], on_progress: Progress | None) -> dict[str, Any]:
         assert self._result is None, "one job at a time"
@@ -219,8 +220,9 @@ class _Child:
                 self._take(json.loads(line))
         except ValueError as error:  # a line too long, or not JSON: the two no longer understand each other
             log.error("%s worker is killed, its message cannot be read: %s", self._kind, error)
-            self.kill()
         finally:
+            if not stdout.at_eof():  # nobody listens to it any more, so it would not end
+                self.kill()
             await self._process.wait()
             if self._result is not None and not self._result.done():
                 self._result.set_exception(self._end_of_job())
@@ -296,5 +298,6 @@ class _Child:
                 task.cancel()
 
     def kill(self) -> None:
+        self._is_killed = True  # it may take a moment, in which it must not be given another job
         with suppress(ProcessLookupError):
             self._process.kill()

@@ -103,6 +103,18 @@ def test_a_child_that_dies_fails_its_job_and_the_next_starts_another(job: str, h
     run(scenario())
 
 
+def test_a_child_whose_messages_cannot_be_taken_is_ended_and_its_job_fails() -> None:
+    async def scenario() -> None:
+        jobs = worker()
+        with pytest.raises(WorkerDied, match="killed by SIGKILL"):
+            async with asyncio.timeout(LIMIT_S):
+                await jobs.run({"do": "wait", "limit_s": 2 * LIMIT_S}, lambda progress: progress["nothing"])
+        assert (await jobs.run({"do": "echo", "value": 1}))["echo"] == 1
+        await jobs.close()
+
+    run(scenario())
+
+
 def test_a_child_killed_while_idle_is_replaced() -> None:
     async def scenario() -> None:
         jobs = worker()
