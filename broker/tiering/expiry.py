@@ -52,10 +52,10 @@ def expirable(metadata: TableMetadata, older_than_ms: int, keep: int) -> list[Sn
     ]
 
 
-def expire(table: MarkedTable, older_than_ms: int, keep: int) -> Expired:
-    """Raises TableMoved, CommitUnknown and CommitRefused."""
+def expire(table: MarkedTable, older_than_ms: int, keep: int, at_once: int | None = None) -> Expired:
+    """The oldest `at_once` of those that may go, or all. Raises TableMoved, CommitUnknown and CommitRefused."""
     before = table.iceberg.metadata
-    doomed = expirable(before, older_than_ms, keep)
+    doomed = sorted(expirable(before, older_than_ms, keep), key=_sequence_number)[:at_once]
     if not doomed:
         return Expired()
     ids = {snapshot.snapshot_id for snapshot in doomed}

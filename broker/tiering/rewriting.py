@@ -136,8 +136,17 @@ class Rewriter:
         self._nothing_small: set[str] = set()
         self._left_alone: set[str] = set()
 
-    def run(self, target_bytes: int, quiet_below: int, merge_count: int = MERGE_COUNT) -> Rewritten:
-        """One round. Raises TableMoved and FilesGone where others changed the table (try later), and as `commit`."""
+    def run(
+        self,
+        target_bytes: int,
+        quiet_below: int,
+        merge_count: int = MERGE_COUNT,
+        max_bytes: int | None = None,
+    ) -> Rewritten:
+        """One round, in one commit; it ends early once files of `max_bytes` were merged.
+
+        Raises TableMoved and FilesGone where others changed the table (try later), and as `commit`.
+        """
         table = self._table
         metadata = table.iceberg.metadata
         base = metadata.current_snapshot()
@@ -150,10 +159,14 @@ class Rewriter:
         ]
         added: list[DataFile] = []
         removed: set[str] = set()
+        merged_bytes = 0
         for group in groups:
             merged, taken = self._merge(group)
             added += merged
             removed |= taken
+            merged_bytes += sum(one.file_size_in_bytes for one in group if one.file_path in taken)
+            if max_bytes is not None and merged_bytes >= max_bytes:
+                break
         if not removed:
             return Rewritten()
         table.apply(Change(Operation.REPLACE, added, frozenset(removed), base.snapshot_id), table.marks())

@@ -15,6 +15,7 @@ import base64
 import hashlib
 import logging
 import random
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,6 +56,15 @@ LEAST_COMMIT_BYTES: Final = 1 << 20
 
 WORKER_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "2"}
 """Memory for each thread's own arena would be most of what an idle worker holds."""
+
+MAINTENANCE_COUNTS: Final = (
+    "files_before",
+    "files_after",
+    "snapshots_expired",
+    "files_deleted",
+    "orphans_deleted",
+)
+"""Of `maintenance.Maintained`: what the steps of one maintenance are added up in."""
 
 FENCED: Final = "Fenced"
 """The worker's exception when another broker has taken the table over: trying again would be a fight."""
@@ -317,6 +327,7 @@ class Tables:
     def _job(self, topic: Topic, kind: str, partitions: list[dict[str, Any]]) -> dict[str, Any]:
         settings = TableSettings.of(topic.config.values)
         halvings = min(self.planner.failures(topic.topic_id), 16)
+        tabled = self.tabled.topics.get(topic.topic_id)
         return {
             "kind": kind,
             "topic": topic.name,
@@ -327,6 +338,7 @@ class Tables:
             "catalog": self.catalog.to_json(),
             "max_bytes": max(LEAST_COMMIT_BYTES, settings.commit_bytes >> halvings),
             "partitions": partitions,
+            "orphans_ms": tabled.orphans_ms if tabled is not None else None,
         }
 
     def _ranges(self, topic: Topic) -> list[dict[str, Any]]:
@@ -401,6 +413,8 @@ class Tables:
         tabled.metadata_location = result["metadata_location"]
         tabled.dead_letters_metadata_location = result["dead_letters_metadata_location"]
         tabled.snapshot_id = result["snapshot_id"]
+        if tabled.orphans_ms is None or result.get("orphans_ms") is not None:
+            tabled.orphans_ms = result.get("orphans_ms") or now_ms
         if "records" in result:
             tabled.records += result["records"]
             tabled.dead_letters += result["dead_letters"]
@@ -442,7 +456,9 @@ class Tables:
         topic = self._broker.catalog.by_id.get(topic_id)
         if topic is not None and topic.has_table:
             try:
-                await self.have_done(topic, "maintain", force=False)
+                result = await self.have_done(topic, "maintain", force=False)
+                if result["has_more"]:  # behind the other tables, and behind the commits that are due
+                    self._maintenance[topic_id] = None
             except (JobFailed, WorkerDied) as failure:
                 log.warning("the table of topic %s could not be maintained: %s", topic.name, failure)
             except WorkerClosed:
@@ -451,14 +467,21 @@ class Tables:
     async def have_done(self, topic: Topic, kind: str, **fields: Any) -> dict[str, Any]:
         """A job on a topic's table that leaves the log alone (`maintain`, `rewind`).
 
-        Raises JobFailed, WorkerDied, WorkerClosed.
+        What an operator wants maintained (`force`) is done to its end, in steps that commits go between: the result
+        is that of the last, with the counts of all. Raises JobFailed, WorkerDied, WorkerClosed.
         """
-        result = await self._run(self._job(topic, kind, []) | fields)
-        if topic.topic_id in self._broker.catalog.by_id:
+        counts: Counter[str] = Counter()
+        while True:
+            result = await self._run(self._job(topic, kind, []) | fields)
+            if topic.topic_id not in self._broker.catalog.by_id:
+                return result
             self._take_result(self.tabled.of(topic.topic_id, topic.name), result, self._broker.clock_ms())
             self._watch(topic)
             self._wake.set()
-        return result
+            counts.update({name: result[name] for name in MAINTENANCE_COUNTS if name in result})
+            if not (fields.get("force") and result["has_more"]):
+                return {**result, **counts}
+            fields["quiet_below"] = result["quiet_below"]
 
     async def _finish(self, job: dict[str, Any]) -> None:
         """A job of a deleted topic: a drop is tried once per run of the broker, a last commit once."""

@@ -30,6 +30,7 @@ class TabledTopic:
         "metadata_location",
         "name",
         "offsets",
+        "orphans_ms",
         "records",
         "snapshot_id",
         "table",
@@ -46,6 +47,8 @@ class TabledTopic:
         self.dead_letters_metadata_location: str | None = None
         self.snapshot_id: int | None = None
         self.committed_ms: int | None = None
+        self.orphans_ms: int | None = None
+        """When files that nothing names were looked for, or when it was first thought of."""
         self.records = 0
         """Rows committed by this broker, over all its runs."""
         self.dead_letters = 0
@@ -60,7 +63,7 @@ class TabledTopic:
         topic = cls(fields["name"])
         for name in cls.__slots__:
             if name != "offsets":
-                setattr(topic, name, fields[name])
+                setattr(topic, name, fields[name] if name != "orphans_ms" else fields.get(name))
         topic.offsets = {int(index): int(offset) for index, offset in fields["offsets"]}
         return topic
 

@@ -88,10 +88,11 @@ class TieringWorker:
         return self._with_table(job, lambda opened: _Commit(job, opened.table).run() | opened.upkeep())
 
     def _maintain(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what keeps the table small: what is due, or everything."""
+        """One step of what keeps the table small: of what is due, or of everything."""
 
         def maintain(opened: _Open) -> dict[str, Any]:
-            done = opened.maintenance.run(time.time_ns() // 1_000_000, job["force"], job.get("parts"))
+            now_ms = time.time_ns() // 1_000_000
+            done = opened.maintenance.step(now_ms, job["force"], job.get("parts"), job.get("quiet_below"))
             return asdict(done) | _where(opened.table) | opened.upkeep()
 
         return self._with_table(job, maintain)
@@ -129,6 +130,7 @@ class TieringWorker:
             settings = TableSettings.from_json(job["settings"])
             table = self._open(job, settings)
             opened = _Open(table, Maintenance(table, _maintenance_settings(settings)))
+        opened.maintenance.orphans_ms = job.get("orphans_ms")
         self._tables[key] = opened
         self._close_some()
         return opened

@@ -11,9 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from broker.tiering import data_files, local_files
+from broker.tiering import data_files, local_files, maintenance
 from broker.tiering.commit import TableMoved
-from broker.tiering.maintenance import Maintained, Maintenance, MaintenanceSettings
+from broker.tiering.maintenance import (
+    ORPHANS_INTERVAL_MS,
+    Maintained,
+    Maintenance,
+    MaintenanceSettings,
+)
 from broker.tiering.orphans import MIN_AGE_MS
 from broker.tiering.rewriting import DICTIONARY_BYTES, MAX_REWRITE_BYTES, Rewriter
 from broker.tiering.snapshots import FilesGone
@@ -26,6 +31,7 @@ from tests.broker.tiering.tables_of_tests import (
     FaultyCatalog,
     ManualTime,
     catalog,
+    catch_up,
     contents,
     files,
     once,
@@ -268,6 +274,41 @@ def test_orphans_go_when_they_are_old_and_nothing_names_them(tmp_path: Path) -> 
     assert not new.exists()
     assert waiting
     assert contents(made) == once({0: 30, 1: 6})
+
+
+def test_orphans_are_looked_for_once_a_day_however_short_the_worker_lives(tmp_path: Path) -> None:
+    table = _small_files(catalog(tmp_path), 1)
+    now_ms = START_US // 1000
+    keeper = Maintenance(table, MaintenanceSettings(compact=False, expire=False))
+    assert not keeper.is_due(now_ms), "nobody said when it was done last"
+    keeper.orphans_ms = now_ms - ORPHANS_INTERVAL_MS + 1
+    assert not keeper.is_due(now_ms)
+    keeper.orphans_ms -= 1
+    assert keeper.is_due(now_ms)
+    assert keeper.step(now_ms).orphans_ms == now_ms
+    assert not keeper.is_due(now_ms)
+
+
+def test_maintenance_goes_in_small_steps_and_does_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "STEP_BYTES", 1)
+    monkeypatch.setattr(maintenance, "EXPIRE_AT_ONCE", 5)
+    made = catalog(tmp_path)
+    table = _small_files(made, 12)
+    keeper = Maintenance(table, MaintenanceSettings(snapshot_keep=1, snapshot_expire_ms=0))
+    done = Maintained()
+    steps = 0
+    while not steps or done.has_more:
+        step = keeper.step(START_US // 1000 + 3_600_000, True, None, done.quiet_below)
+        assert step.snapshots_expired <= 5
+        done.add(step)
+        steps += 1
+        catch_up(table, {0: 120 + steps * 10})  # a commit goes between, and is no reason to go on
+    assert 4 <= steps < 12
+    assert (done.files_before, done.files_after) == (12, 1)
+    assert done.snapshots_expired >= 12
+    assert contents(made) == once(table.marks())
 
 
 def test_each_part_can_be_switched_off(tmp_path: Path) -> None:
