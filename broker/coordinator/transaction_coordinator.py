@@ -29,7 +29,6 @@ from broker.coordinator.offsets_topic import GroupLog
 from broker.coordinator.outcome import NEVER, Outcome, Reply, TimerChange, TimerKey, TimerKind
 from broker.coordinator.timers import Timers
 from broker.coordinator.transaction import (
-    OVER,
     PREPARED,
     State,
     TopicPartition,
@@ -64,6 +63,9 @@ log = logging.getLogger("floe.transactions")
 
 TIMERS_PER_TURN: Final = 64
 """How many timers are seen to before clients get their turn."""
+
+EXPIRIES_PER_TURN: Final = 200
+"""How many unused ids are forgotten before clients get their turn: each is a batch in the log."""
 
 RETRY_MS: Final = 1000
 """How long what could not be written waits for its next try."""
@@ -540,12 +542,20 @@ class TransactionCoordinator:
         self._kick()
 
     def _expire(self, now_ms: int) -> None:
+        due_ms = now_ms + self.settings.expiry_interval_ms
+        expired = 0
         for transaction in list(self.transactions):
-            if transaction.state in OVER:
-                outcome = decide_expiry(transaction, self.settings.id_expiration_ms, now_ms)
-                if outcome is not None and self._commit(outcome):
-                    log.info("transactional id %s is forgotten", transaction.transactional_id)
-        self.timers.change(TimerChange(EXPIRY, now_ms + self.settings.expiry_interval_ms))
+            outcome = decide_expiry(transaction, self.settings.id_expiration_ms, now_ms)
+            if outcome is None:
+                continue
+            if expired == EXPIRIES_PER_TURN:
+                due_ms = now_ms
+                break
+            if not self._commit(outcome):
+                break
+            expired += 1
+            log.info("transactional id %s is forgotten", transaction.transactional_id)
+        self.timers.change(TimerChange(EXPIRY, due_ms))
 
 
 def _timeout(transaction: Transaction) -> TimerChange:

@@ -18,7 +18,11 @@ from broker.coordinator.transaction import (
     Transaction,
     Transactions,
 )
-from broker.coordinator.transaction_coordinator import TransactionCoordinator, TransactionSettings
+from broker.coordinator.transaction_coordinator import (
+    EXPIRIES_PER_TURN,
+    TransactionCoordinator,
+    TransactionSettings,
+)
 from broker.coordinator.transaction_decide import AddPartitions, Granted
 from broker.coordinator.transaction_records import decode
 from protocol.errors import ErrorCode
@@ -303,6 +307,19 @@ def test_unused_ids_are_forgotten() -> None:
     assert c.coordinator.transactions.get(ID) is None
     c.restart()
     assert c.coordinator.transactions.get(ID) is None
+
+
+def test_many_unused_ids_are_forgotten_in_turns() -> None:
+    c = Coordinated(id_expiration_ms=10_000, expiry_interval_ms=60_000)
+    count = 2 * EXPIRIES_PER_TURN + 1
+    for number in range(count):
+        value_of(c.coordinator.init_producer_id(f"{ID}-{number}", TIMEOUT_MS, None))
+    left = []
+    for _ in range(3):
+        c.host.run_next()
+        left.append(len(c.coordinator.transactions.by_id))
+    assert left == [count - EXPIRIES_PER_TURN, 1, 0]
+    assert c.coordinator.timers.earliest_ms() == c.host.now_ms + 60_000
 
 
 def test_an_id_in_use_is_not_forgotten() -> None:
