@@ -10,7 +10,7 @@ import click
 from broker.cli.options import key_value
 
 # FLOE_… variables of the commands and of the tests; the broker warns about those it does not know.
-_NOT_OF_THE_BROKER = frozenset({"FLOE_BOOTSTRAP_SERVER", "FLOE_KAFKA_JARS", "FLOE_SOAK"})
+_NOT_OF_THE_BROKER = frozenset({"FLOE_BOOTSTRAP_SERVER", "FLOE_KAFKA_JARS", "FLOE_SEED", "FLOE_SOAK"})
 
 
 @click.command()

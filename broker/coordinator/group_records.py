@@ -7,6 +7,7 @@ A key is an int16, the record's type, and the key message; a value is an int16, 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
@@ -48,10 +49,15 @@ _VALUES: Final = _types("group-value")
 _TYPE_OF_KEY: Final = {cls: number for number, cls in _KEYS.items()}
 
 
+HASHED_IDS: Final = 1024
+"""Ids whose partition is remembered: a transaction asks for it seven times, and a long id takes 10 µs."""
+
+
 class UnknownRecord(Exception):
     """A record of a type or version that is not known here."""
 
 
+@lru_cache(HASHED_IDS)
 def partition_for(group_id: str, partition_count: int) -> int:
     """Kafka's choice: Java's `String.hashCode`, its absolute value, modulo."""
     assert partition_count > 0

@@ -6,7 +6,8 @@ is the same batches from the same producers without transactions: what is more i
 
     --floe-only                         not beside Apache Kafka, even if Java is there
 
-Apache Kafka runs with its defaults: it does not sync before it answers.
+Apache Kafka runs with its defaults: it does not sync before it answers. What a sync takes on this disk is told beside:
+Floe's batch waits for one, its commit for three (the decision, the markers, that it is complete).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from protocol.messages.end_txn import EndTxnRequest
 from protocol.messages.init_producer_id import InitProducerIdRequest
 from protocol.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from protocol.records import Record, build
-from tests.bench.brokers import BrokerProcess, Floe, Kafka, find_kafka_jars
+from tests.bench.brokers import BrokerProcess, Floe, Kafka, find_kafka_jars, sync_microseconds
 from tests.bench.groups import _processor_seconds as processor_seconds
 from tests.bench.sessions import Session, run
 
@@ -181,11 +182,13 @@ def main(floe_only: bool) -> None:
     """Print the figures as JSON."""
     jars = "not asked for" if floe_only else find_kafka_jars()
     with tempfile.TemporaryDirectory(prefix="floe-transactions-") as folder:
+        sync_us = [round(sync_microseconds(Path(folder)))]
         figures: dict[str, Any] = {"floe": measure(Floe(Path(folder) / "floe"))}
         if isinstance(jars, Path):
             figures["kafka"] = measure(Kafka(Path(folder) / "kafka", jars))
         else:
             print(f"without Apache Kafka: {jars}", file=sys.stderr)
+        figures["sync_us"] = [*sync_us, round(sync_microseconds(Path(folder)))]
     print(json.dumps(figures, indent=2))
 
 
