@@ -92,6 +92,8 @@ class TieringWorker:
 
         def maintain(opened: _Open) -> dict[str, Any]:
             now_ms = time.time_ns() // 1_000_000
+            if job["force"] and not job.get("quiet_below"):
+                opened.table.reopen()  # somebody looks: a rollback of an idle topic's table is noticed here
             done = opened.maintenance.step(now_ms, job["force"], job.get("parts"), job.get("quiet_below"))
             return asdict(done) | _where(opened.table) | opened.upkeep()
 

@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 
 from broker.tiering import catalogs
 from broker.tiering.catalogs import CatalogUnusable
 from broker.tiering.maintenance import Maintenance, MaintenanceSettings
-from broker.tiering.tables import TopicTable
+from broker.tiering.names import retired_identifier
+from broker.tiering.tables import TopicTable, Writer
 from tests.broker.tiering.tables_of_tests import IDENTIFIER, START_US, VALUE, WRITER, contents, once, put
 
 DEADLINE_S = 60
@@ -50,7 +53,7 @@ def test_the_kind_follows_from_the_address(given: dict[str, str], kind: str) -> 
     assert catalogs.properties(given, "/data", "/mnt/lake")["warehouse"] == "file:///mnt/lake"
 
 
-def _use(made: SqlCatalog) -> None:
+def _use(made: Catalog) -> None:
     """The whole life of a table in it."""
     table = TopicTable.open(made, IDENTIFIER, WRITER, VALUE)
     for index in range(3):
@@ -198,6 +201,26 @@ def test_a_warehouse_in_s3(tmp_path: Path, s3: dict[str, str]) -> None:
     _use(made)
     assert made.load_table("floe.orders").location() == "s3://lake/floe/floe/orders-id-of-orders"
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_catalog_in_glue(s3: dict[str, str]) -> None:
+    """AWS's catalog and S3, as moto plays them, through settings alone."""
+    given = {
+        "type": "glue",
+        "glue.endpoint": s3["s3.endpoint"],
+        "glue.region": "us-east-1",
+        "glue.access-key-id": "a",
+        "glue.secret-access-key": "b",
+        **s3,
+    }
+    made = catalogs.load(catalogs.properties(given, "/unused", "s3://lake/glue"))
+    assert isinstance(made, GlueCatalog)
+    _use(made)
+    assert made.load_table("floe.orders").location() == "s3://lake/glue/floe/orders-id-of-orders"
+    recreated = Writer(WRITER.cluster_id, WRITER.topic, "another id", 1)
+    put(TopicTable.open(made, IDENTIFIER, recreated, VALUE), {0: range(3)})
+    assert contents(made) == once({0: 3})
+    assert contents(made, retired_identifier(IDENTIFIER, WRITER.topic_id)) == once({0: 40})
 
 
 # -- what is said

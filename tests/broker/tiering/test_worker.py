@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyiceberg.catalog import load_catalog
 
 from broker.config import BrokerConfig
 from broker.tiering.data_files import OPEN_FILES
@@ -223,3 +224,15 @@ def test_producers_with_wild_timestamps_make_more_commits_not_more_files(bench: 
     read = tables.rows(bench.root, "floe.t")
     pairs = zip(read["kafka_partition"].to_pylist(), read["kafka_offset"].to_pylist(), strict=True)
     assert len(set(pairs)) == len(read) == records
+
+
+def test_maintenance_on_demand_notices_a_rollback_of_an_idle_topic(bench: Bench) -> None:
+    for number in range(2):
+        bench.append(b"%d" % number)
+        bench.commit()
+    table = load_catalog("floe", type="sql", uri=f"sqlite:///{bench.root}/catalog.db").load_table("floe.t")
+    table.manage_snapshots().rollback_to_snapshot(table.snapshots()[0].snapshot_id).commit()
+    job = bench.job("maintain") | {"force": True, "parts": ["compact"]}
+    assert bench.worker.handle(job, lambda progress: None)["marks"] == {"0": 1}, "what the broker goes by"
+    assert bench.commit()["records"] == 1
+    assert tables.offsets(bench.root, "floe.t") == {0: [0, 1]}
