@@ -14,21 +14,25 @@ raise the same error here and there. Only worker processes import this module, f
 
 from array import array
 from collections.abc import Iterator, Sequence
+from struct import Struct
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from protocol.compression import decompress
 from protocol.legacy import up_convert
 from protocol.records import (
     BATCH_OVERHEAD,
+    CODEC_MASK,
+    CONTROL_BIT,
+    LOG_APPEND_TIME_BIT,
+    LOG_OVERHEAD,
     Buffer,
     CorruptBatch,
-    RecordBatch,
     iterate,
     parse_batches,
     peek_magic,
-    records_bytes,
 )
 
 Int64s = NDArray[np.int64]
@@ -50,6 +54,27 @@ HEADER_ROUNDS: Final = 16
 """Headers of a record that are decoded for all records at once; a record with more has the rest read singly."""
 
 _OF_ONE_BYTE: Final = np.array([(byte >> 1) ^ -(byte & 1) for byte in range(256)], np.int64)  # zig-zag
+
+
+_LENGTH: Final = Struct(">i")
+_HEADER: Final = np.dtype(
+    [
+        ("base_offset", ">i8"),
+        ("length", ">i4"),
+        ("leader_epoch", ">i4"),
+        ("magic", "i1"),
+        ("crc", ">u4"),
+        ("attributes", ">i2"),
+        ("last_offset_delta", ">i4"),
+        ("base_timestamp", ">i8"),
+        ("max_timestamp", ">i8"),
+        ("producer", "V14"),
+        ("record_count", ">i4"),
+    ]
+)
+"""As `protocol.records` lays a batch's header out."""
+
+_HEADER_BYTES: Final = np.arange(BATCH_OVERHEAD)
 
 
 class BytesColumn:
@@ -180,7 +205,10 @@ def record_layout(block: Buffer, record_count: int) -> RecordLayout:
     Everything but the inside of headers is checked. Raises CorruptBatch.
     """
     try:
-        return _layout(np.frombuffer(block, np.uint8), _starts(block, [(0, len(block), record_count)]))
+        return _layout(
+            np.frombuffer(block, np.uint8),
+            _starts(block, np.array([(0, len(block), record_count)], np.int64)),
+        )
     except _Damaged:
         raise CorruptBatch(f"the {len(block)} bytes are not {record_count} records") from None
 
@@ -191,7 +219,7 @@ def span_layout(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> RecordLa
     Raises CorruptBatch, as `record_layout` does.
     """
     try:
-        return _layout(np.frombuffer(data, np.uint8), _starts(data, spans))
+        return _layout(np.frombuffer(data, np.uint8), _starts(data, np.array(spans, np.int64).reshape(-1, 3)))
     except _Damaged:
         raise CorruptBatch(f"the records of {len(spans)} batches are not what their headers say") from None
 
@@ -204,86 +232,158 @@ def decode(data: Buffer, max_decompressed_bytes: int) -> Iterator[RecordColumns]
     """
     if len(data) > BATCH_OVERHEAD and peek_magic(data, 0) < 2:
         data = up_convert(data, max_decompressed_bytes)
-    group: list[RecordBatch] = []
-    blocks: list[bytes] = []  # decompressed; empty where the batch is not compressed
-    group_bytes = group_records = 0
-    for batch in parse_batches(data):
-        if batch.is_control:
-            continue
-        block = records_bytes(data, batch, max_decompressed_bytes) if batch.compression else b""
-        block_bytes = len(block) or batch.size
-        full = group_bytes + block_bytes > PIECE_BYTES or group_records + batch.record_count > PIECE_RECORDS
-        if group and full:
-            yield from _decode_group(data, group, blocks, max_decompressed_bytes)
-            group, blocks, group_bytes, group_records = [], [], 0, 0
-        group.append(batch)
+    batches = _Batches.of(data)
+    batches = batches.part(batches.attributes & CONTROL_BIT == 0)
+    find = _compressed_groups if (batches.attributes & CODEC_MASK).any() else _plain_groups
+    for group in find(data, batches, max_decompressed_bytes):
+        try:
+            yield from _decode_group(group)
+        except _Damaged:
+            for batch in parse_batches(data):
+                if not batch.is_control:
+                    for _ in iterate(data, batch, max_decompressed_bytes):
+                        pass
+            raise AssertionError("the two decoders of record batches disagree") from None
+
+
+class _Batches:
+    """Headers of batches, and where these lie in the data: without an object for each, as there may be many."""
+
+    __slots__ = (
+        "attributes",
+        "base_offsets",
+        "base_timestamps",
+        "counts",
+        "max_timestamps",
+        "positions",
+        "sizes",
+    )
+
+    def __init__(self, positions: Int64s, sizes: Int64s, headers: NDArray[np.void]) -> None:
+        self.positions = positions
+        self.sizes = sizes
+        self.attributes: Int64s = headers["attributes"].astype(np.int64)
+        self.base_offsets: Int64s = headers["base_offset"].astype(np.int64)
+        self.base_timestamps: Int64s = headers["base_timestamp"].astype(np.int64)
+        self.max_timestamps: Int64s = headers["max_timestamp"].astype(np.int64)
+        self.counts: Int64s = headers["record_count"].astype(np.int64)
+
+    @classmethod
+    def of(cls, data: Buffer) -> "_Batches":
+        """Those that fill the data. Raises CorruptBatch, as `parse_batches` does."""
+        found = array("q")
+        append, length_at = found.append, _LENGTH.unpack_from
+        position, last = 0, len(data) - BATCH_OVERHEAD
+        while position <= last:
+            append(position)
+            size = length_at(data, position + 8)[0] + LOG_OVERHEAD
+            if size < BATCH_OVERHEAD:
+                break
+            position += size
+        positions = np.frombuffer(found, np.int64) if found else np.empty(0, np.int64)
+        everything = np.frombuffer(data, np.uint8)
+        headers = everything[positions[:, None] + _HEADER_BYTES].view(_HEADER)[:, 0]
+        if position != len(data) or (headers["magic"] != 2).any():
+            parse_batches(data)
+            raise AssertionError("the two decoders of batch headers disagree")
+        return cls(positions, np.diff(positions, append=position), headers)
+
+    def part(self, chosen: NDArray[np.bool_] | slice) -> "_Batches":
+        found = object.__new__(_Batches)
+        for name in self.__slots__:
+            setattr(found, name, getattr(self, name)[chosen])
+        return found
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+class _Group:
+    """Batches whose records are decoded together; `spans` of (start, end, record_count) of each in `data`."""
+
+    __slots__ = ("batches", "data", "spans")
+
+    def __init__(self, data: Buffer, batches: _Batches, starts: Int64s, ends: Int64s) -> None:
+        self.data = data
+        self.batches = batches
+        self.spans = np.column_stack((starts, ends, batches.counts))
+
+
+def _plain_groups(data: Buffer, batches: _Batches, _: int) -> Iterator[_Group]:
+    sizes, counts = np.cumsum(batches.sizes), np.cumsum(batches.counts)
+    first = size = count = 0
+    while first < len(batches):
+        end = min(
+            int(np.searchsorted(sizes, size + PIECE_BYTES, side="right")),
+            int(np.searchsorted(counts, count + PIECE_RECORDS, side="right")),
+        )
+        end = max(end, first + 1)
+        group = batches.part(slice(first, end))
+        yield _Group(data, group, group.positions + BATCH_OVERHEAD, group.positions + group.sizes)
+        first, size, count = end, int(sizes[end - 1]), int(counts[end - 1])
+
+
+def _compressed_groups(data: Buffer, batches: _Batches, max_decompressed_bytes: int) -> Iterator[_Group]:
+    view = memoryview(data)
+    blocks: list[Buffer] = []
+    first = size = count = 0
+    ends = (batches.positions + batches.sizes).tolist()
+    starts = (batches.positions + BATCH_OVERHEAD).tolist()
+    codecs = (batches.attributes & CODEC_MASK).tolist()
+    counts = batches.counts.tolist()
+    for index in range(len(batches)):
+        block: Buffer = view[starts[index] : ends[index]]
+        if codecs[index]:
+            block = decompress(codecs[index], block, max_decompressed_bytes)
+        if blocks and (size + len(block) > PIECE_BYTES or count + counts[index] > PIECE_RECORDS):
+            yield _joined(batches.part(slice(first, index)), blocks)
+            blocks, first, size, count = [], index, 0, 0
         blocks.append(block)
-        group_bytes += block_bytes
-        group_records += batch.record_count
-    if group:
-        yield from _decode_group(data, group, blocks, max_decompressed_bytes)
+        size += len(block)
+        count += counts[index]
+    if blocks:
+        yield _joined(batches.part(slice(first, len(batches))), blocks)
 
 
-def _decode_group(
-    data: Buffer, batches: Sequence[RecordBatch], blocks: list[bytes], max_decompressed_bytes: int
-) -> Iterator[RecordColumns]:
-    try:
-        joined, spans = _joined(data, batches, blocks)
-        blocks.clear()
-        starts = _starts(joined, spans)
-        ends = np.cumsum(np.array([count for _, _, count in spans], np.int64))
-        joined_bytes = np.frombuffer(joined, np.uint8)
-        for first in range(0, len(starts), PIECE_RECORDS):
-            piece = starts[first : first + PIECE_RECORDS]
-            owners = np.searchsorted(ends, np.arange(first, first + len(piece)), side="right")
-            yield _columns(joined_bytes, _layout(joined_bytes, piece), batches, owners)
-    except _Damaged:
-        for batch in batches:
-            for _ in iterate(data, batch, max_decompressed_bytes):
-                pass
-        raise AssertionError("the two decoders of record batches disagree") from None
+def _joined(batches: _Batches, blocks: list[Buffer]) -> _Group:
+    """Empties `blocks`: their memory is not needed twice."""
+    ends = np.cumsum(np.array([len(block) for block in blocks], np.int64))
+    starts = np.concatenate((np.zeros(1, np.int64), ends[:-1]))
+    data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+    blocks.clear()
+    return _Group(data, batches, starts, ends)
 
 
-def _joined(
-    data: Buffer, batches: Sequence[RecordBatch], blocks: Sequence[bytes]
-) -> tuple[Buffer, list[tuple[int, int, int]]]:
-    """One buffer with all batches' records, and (start, end, record_count) of each batch in it."""
-    spans: list[tuple[int, int, int]] = []
-    if not any(batch.compression for batch in batches):
-        for batch in batches:
-            end = batch.position + batch.size
-            spans.append((batch.position + BATCH_OVERHEAD, end, batch.record_count))
-        return data, spans
-    parts: list[Buffer] = []
-    position = 0
-    for batch, block in zip(batches, blocks, strict=True):
-        part: Buffer = block
-        if not batch.compression:
-            part = memoryview(data)[batch.position + BATCH_OVERHEAD : batch.position + batch.size]
-        parts.append(part)
-        spans.append((position, position + len(part), batch.record_count))
-        position += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts), spans
+def _decode_group(group: _Group) -> Iterator[RecordColumns]:
+    starts = _starts(group.data, group.spans)
+    ends = np.cumsum(group.batches.counts)
+    joined = np.frombuffer(group.data, np.uint8)
+    for first in range(0, len(starts), PIECE_RECORDS):
+        piece = starts[first : first + PIECE_RECORDS]
+        owners = np.searchsorted(ends, np.arange(first, first + len(piece)), side="right")
+        yield _columns(joined, _layout(joined, piece), group.batches, owners)
 
 
-def _starts(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> Int64s:
+def _starts(data: Buffer, spans: Int64s) -> Int64s:
     """The positions of all records; each span is filled by its records exactly, or it is damaged."""
-    counts = [count for _, _, count in spans]
-    if min(counts) < 0:
+    counts = spans[:, 2]
+    if len(counts) == 0:
+        return np.empty(0, np.int64)
+    if counts.min() < 0:
         raise _Damaged
-    if sum(counts) >= ABREAST * max(counts) and sum(counts) <= PIECE_RECORDS:
+    total = int(counts.sum())
+    if ABREAST * int(counts.max()) <= total <= PIECE_RECORDS:
         return _walk_abreast(np.frombuffer(data, np.uint8), spans)
-    return _walk(data, spans)
+    return _walk(data, spans.tolist())
 
 
-def _walk_abreast(data: Bytes, spans: Sequence[tuple[int, int, int]]) -> Int64s:
-    table = np.array(spans, np.int64)
+def _walk_abreast(data: Bytes, table: Int64s) -> Int64s:
     firsts = np.cumsum(table[:, 2]) - table[:, 2]  # where each span's records begin in the result
     order = np.argsort(-table[:, 2], kind="stable")  # so that those that are not through yet are a prefix
     positions, ends, counts = table[order].T
     firsts = firsts[order]
     starts = np.empty(int(counts.sum()), np.int64)
-    walking = len(spans)
+    walking = len(table)
     for index in range(int(counts[0]) + 1):
         through = int(np.searchsorted(-counts[:walking], -index, side="left"))
         if through < walking:
@@ -406,19 +506,14 @@ def _layout_block(data: Bytes, starts: Int64s, out: Int64s) -> None:
         raise _Damaged
 
 
-def _columns(
-    data: Bytes, layout: RecordLayout, batches: Sequence[RecordBatch], owners: NDArray[np.intp]
-) -> RecordColumns:
-    base_offsets = np.array([batch.base_offset for batch in batches], np.int64)
-    base_timestamps = np.array([batch.base_timestamp for batch in batches], np.int64)
-    types = np.array([batch.timestamp_type for batch in batches], np.int8)
-    timestamps = base_timestamps[owners] + layout.timestamp_deltas
+def _columns(data: Bytes, layout: RecordLayout, batches: _Batches, owners: NDArray[np.intp]) -> RecordColumns:
+    timestamps = batches.base_timestamps[owners] + layout.timestamp_deltas
+    types = (batches.attributes & LOG_APPEND_TIME_BIT != 0).astype(np.int8)
     timestamp_types = types[owners]
     if types.any():  # LogAppendTime: the header's timestamp is every record's
-        max_timestamps = np.array([batch.max_timestamp for batch in batches], np.int64)
-        timestamps = np.where(timestamp_types == 1, max_timestamps[owners], timestamps)
+        timestamps = np.where(timestamp_types == 1, batches.max_timestamps[owners], timestamps)
     return RecordColumns(
-        base_offsets[owners] + layout.offset_deltas,
+        batches.base_offsets[owners] + layout.offset_deltas,
         timestamps,
         timestamp_types,
         BytesColumn(data, layout.key_starts, layout.key_lengths),

@@ -13,7 +13,9 @@ Framings, as Java's clients write them:
   zstd    RFC 8878 (KIP-110)
 """
 
+import threading
 import zlib
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any, Final
 
@@ -178,6 +180,9 @@ def _lz4_compress(data: Buffer, level: int | None, broken_checksum: bool) -> byt
     return _with_lz4_checksum(out, broken=True) if broken_checksum else out
 
 
+_LZ4_MAX_RATIO: Final = 255
+
+
 def _lz4_decompress(view: memoryview, limit: int, broken_checksum: bool) -> bytes:
     from lz4 import frame
 
@@ -191,7 +196,9 @@ def _lz4_decompress(view: memoryview, limit: int, broken_checksum: bool) -> byte
     while rest:
         decompressor = frame.LZ4FrameDecompressor()
         try:
-            part = decompressor.decompress(rest, max_length=left + 1)
+            # The library allocates what it may produce; a byte of LZ4 is 255 at most.
+            most = min(left + 1, _LZ4_MAX_RATIO * len(rest) + _LZ4_MAX_RATIO)
+            part = decompressor.decompress(rest, max_length=most)
         except RuntimeError as error:
             raise CorruptBatch(f"lz4: {error}") from None
         if len(part) > left:
@@ -273,8 +280,12 @@ def _zstd_compress(data: Buffer, level: int | None) -> bytes:
 def _zstd_decompress(data: Buffer, limit: int) -> bytes:
     import zstandard
 
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW_BYTES)
-    _require_whole_zstd_frames(memoryview(data))
+    decompressor = _zstd_decompressor()
+    frames = _whole_zstd_frames(memoryview(data))
+    most = min(limit, _ZSTD_SMALL_OUTPUT_BYTES)
+    if len(data) <= _ZSTD_SMALL_BYTES and _is_small_zstd(frames, most):
+        with suppress(zstandard.ZstdError):  # larger than it looked, or corrupt: then what follows says so
+            return bytes(decompressor.decompress(data, max_output_size=most))
     parts: list[bytes] = []
     left = limit
     try:
@@ -295,8 +306,43 @@ _ZSTD_SKIPPABLE_MAGIC: Final = 0x184D2A50  # to ...5F
 _ZSTD_RLE_BLOCK: Final = 1
 
 
-def _require_whole_zstd_frames(view: memoryview) -> None:
-    """Walk the blocks of all frames: the library's reader takes the place where one is cut for its end."""
+_ZSTD_SMALL_BYTES: Final = 1 << 12
+"""Batches of a few records: setting up a stream takes ten times as long as decompressing them at once."""
+
+_ZSTD_SMALL_OUTPUT_BYTES: Final = 1 << 14
+
+_thread = threading.local()
+
+
+def _zstd_decompressor() -> Any:
+    """The thread's own: making one takes longer than a small batch."""
+    import zstandard
+
+    found = getattr(_thread, "zstd_decompressor", None)
+    if found is None:
+        found = zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW_BYTES)
+        _thread.zstd_decompressor = found
+    return found
+
+
+def _is_small_zstd(frames: list[Any], most: int) -> bool:
+    """Whether it is one frame and can be decompressed at once: the library allocates what a frame claims to hold."""
+    import zstandard
+
+    [parameters, *others] = frames
+    if others or parameters is None:
+        return False
+    claimed = parameters.content_size
+    is_small = claimed == zstandard.CONTENTSIZE_UNKNOWN or 0 < claimed <= most
+    return bool(is_small and parameters.window_size <= _ZSTD_MAX_WINDOW_BYTES)
+
+
+def _whole_zstd_frames(view: memoryview) -> list[Any]:
+    """Walk the blocks of all frames: the library's reader takes the place where one is cut for its end.
+
+    The parameters of each frame, None of one that is skipped.
+    """
+    frames: list[Any] = []
     position, end = 0, len(view)
     if end == 0:
         raise CorruptBatch("zstd: no data")
@@ -304,15 +350,18 @@ def _require_whole_zstd_frames(view: memoryview) -> None:
         magic = int.from_bytes(view[position : position + 4], "little")
         if magic & 0xFFFFFFF0 == _ZSTD_SKIPPABLE_MAGIC:
             position += 8 + int.from_bytes(view[position + 4 : position + 8], "little")
+            frames.append(None)
         elif magic == _ZSTD_MAGIC:
-            position = _zstd_frame_end(view, position)
+            parameters, position = _zstd_frame_end(view, position)
+            frames.append(parameters)
         else:
             raise CorruptBatch(f"zstd: no frame at {position}")
     if position != end:
         raise CorruptBatch("zstd: the data ends early")
+    return frames
 
 
-def _zstd_frame_end(view: memoryview, position: int) -> int:
+def _zstd_frame_end(view: memoryview, position: int) -> tuple[Any, int]:
     import zstandard
 
     try:
@@ -327,4 +376,4 @@ def _zstd_frame_end(view: memoryview, position: int) -> int:
         block = int.from_bytes(view[position : position + 3], "little")
         is_last, kind, size = block & 1, block >> 1 & 3, block >> 3
         position += 3 + (1 if kind == _ZSTD_RLE_BLOCK else size)
-    return position + (4 if parameters.has_checksum else 0)
+    return parameters, position + (4 if parameters.has_checksum else 0)

@@ -5,6 +5,7 @@ import gzip
 import tracemalloc
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,25 @@ def test_the_limit_is_exact(codec: Codec) -> None:
     for limit in (99_999, 1, 0):
         with pytest.raises(TooLarge):
             compression.decompress(codec, packed, limit)
+
+
+@pytest.mark.parametrize("codec", REAL)
+@pytest.mark.parametrize("size", [1, 100, 16_383, 16_384, 16_385, 70_000])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_the_limit_is_exact_for_small_batches(codec: Codec, size: int, frames: int) -> None:
+    """Those that say how long they are, those that do not, and those of several frames, take ways of their own."""
+    if codec == Codec.SNAPPY:
+        frames = 1
+    packed = compression.compress(codec, b"a" * size) * frames
+    whole = frames * size
+    assert compression.decompress(codec, packed, whole) == b"a" * whole
+    with pytest.raises(TooLarge):
+        compression.decompress(codec, packed, whole - 1)
+    if codec == Codec.ZSTD:
+        stream = zstandard.ZstdCompressor(write_content_size=False).compress(b"a" * size)
+        assert compression.decompress(codec, stream, size) == b"a" * size
+        with pytest.raises(TooLarge):
+            compression.decompress(codec, stream, size - 1)
 
 
 @pytest.mark.parametrize("codec", REAL)
