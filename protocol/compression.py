@@ -13,7 +13,6 @@ Framings, as Java's clients write them:
   zstd    RFC 8878 (KIP-110)
 """
 
-import threading
 import zlib
 from contextlib import suppress
 from enum import IntEnum
@@ -280,17 +279,16 @@ def _zstd_compress(data: Buffer, level: int | None) -> bytes:
 def _zstd_decompress(data: Buffer, limit: int) -> bytes:
     import zstandard
 
-    decompressor = _zstd_decompressor()
     frames = _whole_zstd_frames(memoryview(data))
     most = min(limit, _ZSTD_SMALL_OUTPUT_BYTES)
     if len(data) <= _ZSTD_SMALL_BYTES and _is_small_zstd(frames, most):
         with suppress(zstandard.ZstdError):  # larger than it looked, or corrupt: then what follows says so
-            return bytes(decompressor.decompress(data, max_output_size=most))
+            return _zstd_decompress_small(data, most)
     parts: list[bytes] = []
     left = limit
     try:
         # Java's stream writes no content size, so the frame is read in chunks; frames may be concatenated.
-        with decompressor.stream_reader(data, read_across_frames=True) as reader:
+        with _new_zstd_decompressor().stream_reader(data, read_across_frames=True) as reader:
             while part := reader.read(min(CHUNK_BYTES, left + 1)):
                 if len(part) > left:
                     raise _too_large(limit)
@@ -311,18 +309,26 @@ _ZSTD_SMALL_BYTES: Final = 1 << 12
 
 _ZSTD_SMALL_OUTPUT_BYTES: Final = 1 << 14
 
-_thread = threading.local()
+_idle_zstd: Final[list[Any]] = []
+"""Decompressors that nobody uses now: making one takes longer than a small batch, and two threads cannot share one."""
 
 
-def _zstd_decompressor() -> Any:
-    """The thread's own: making one takes longer than a small batch."""
+def _zstd_decompress_small(data: Buffer, most: int) -> bytes:
+    """One frame, of which `_is_small_zstd` holds. Raises ZstdError if it is corrupt or gives more than `most`."""
+    try:
+        decompressor = _idle_zstd.pop()
+    except IndexError:
+        decompressor = _new_zstd_decompressor()
+    try:
+        return bytes(decompressor.decompress(data, max_output_size=most))
+    finally:
+        _idle_zstd.append(decompressor)
+
+
+def _new_zstd_decompressor() -> Any:
     import zstandard
 
-    found = getattr(_thread, "zstd_decompressor", None)
-    if found is None:
-        found = zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW_BYTES)
-        _thread.zstd_decompressor = found
-    return found
+    return zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW_BYTES)
 
 
 def _is_small_zstd(frames: list[Any], most: int) -> bool:
