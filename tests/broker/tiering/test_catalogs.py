@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.glue import GlueCatalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 
 from broker.tiering import catalogs
@@ -23,7 +24,17 @@ from broker.tiering.catalogs import CatalogUnusable
 from broker.tiering.maintenance import Maintenance, MaintenanceSettings
 from broker.tiering.names import retired_identifier
 from broker.tiering.tables import TopicTable, Writer
-from tests.broker.tiering.tables_of_tests import IDENTIFIER, START_US, VALUE, WRITER, contents, once, put
+from tests.broker.tiering.rest_catalog import serving
+from tests.broker.tiering.tables_of_tests import (
+    IDENTIFIER,
+    START_US,
+    VALUE,
+    WRITER,
+    catalog,
+    contents,
+    once,
+    put,
+)
 
 DEADLINE_S = 60
 
@@ -221,6 +232,39 @@ def test_a_catalog_in_glue(s3: dict[str, str]) -> None:
     put(TopicTable.open(made, IDENTIFIER, recreated, VALUE), {0: range(3)})
     assert contents(made) == once({0: 3})
     assert contents(made, retired_identifier(IDENTIFIER, WRITER.topic_id)) == once({0: 40})
+
+
+# -- REST
+
+
+def test_a_rest_catalog(tmp_path: Path) -> None:
+    with serving(catalog(tmp_path)) as (server, uri):
+        made = catalogs.load(catalogs.properties({"uri": uri}, "/unused"))
+        assert isinstance(made, RestCatalog)
+        _use(made)
+        assert server.commits == 7, (
+            "three commits, a compaction, an expiry, a rewind, and one more, each once"
+        )
+        again = TopicTable.open(
+            made, IDENTIFIER, Writer(WRITER.cluster_id, WRITER.topic, "another id", 1), VALUE
+        )
+        put(again, {0: range(3)})
+        assert contents(made, retired_identifier(IDENTIFIER, WRITER.topic_id)) == once({0: 40})
+        again.drop()
+        assert not made.table_exists(IDENTIFIER)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_rest_catalog_that_loses_its_answer(tmp_path: Path, status: int) -> None:
+    with serving(catalog(tmp_path)) as (server, uri):
+        made = catalogs.load(catalogs.properties({"uri": uri}, "/unused"))
+        table = TopicTable.open(made, IDENTIFIER, WRITER, VALUE)
+        put(table, {0: range(10)})
+        server.answer_lost = status
+        put(table, {0: range(10, 20)})
+        assert server.commits == 2
+        assert table.marks() == {0: 20}
+        assert contents(made) == once({0: 20})
 
 
 # -- what is said
