@@ -4,6 +4,10 @@
 
 Runs until it is killed, or ends with status 3 when it cannot go on (fenced); whoever started it starts it again.
 SIGQUIT has it write its stack down, as a JVM does.
+
+librdkafka's `send_offsets_to_transaction` does not keep to its time-out: called in the moment the coordinator goes
+away, it may never return (https://github.com/confluentinc/librdkafka/issues/5456), while its group waits for a
+member that goes on sending heartbeats. So a transaction that takes HANG_LIMIT_S ends the process.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from random import Random
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 LIMIT_S = 20.0
+HANG_LIMIT_S = 45.0
 BATCH = 25
 GROUP = "pipeline"
 
@@ -65,6 +70,7 @@ def main() -> None:
         messages = [message for message in consumer.consume(BATCH, 0.2) if message.error() is None]
         if not messages:
             continue
+        faulthandler.dump_traceback_later(HANG_LIMIT_S, exit=True)
         try:
             transform(producer, consumer, messages, output, aborts=random.random() < 0.1)
         except KafkaException as error:
@@ -72,6 +78,7 @@ def main() -> None:
                 sys.exit(3)
             producer.abort_transaction(LIMIT_S)
             rewind(consumer)
+        faulthandler.cancel_dump_traceback_later()
 
 
 if __name__ == "__main__":
