@@ -51,6 +51,12 @@ MAX_ABORTED: Final = 50_000
 JOB_LIMIT_S: Final = 1_800.0
 """How long a job may take, its turn included: far more than any does. A catalog that never answers is noticed by it."""
 
+DEATHS_OF_ONE_TOPIC: Final = 3
+"""So many deaths of the worker in a row are no topic's fault (a package is missing, memory is short): all wait."""
+
+MAX_PAUSE_S: Final = 60.0
+"""How long all wait at most, after a pause of a second that doubles with every death."""
+
 LEAST_COMMIT_BYTES: Final = 1 << 20
 """What a job is cut down to, halving, when the worker dies of it."""
 
@@ -104,7 +110,9 @@ class Tables:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._saved_s = self._loop.time()
-        self._is_closing = False
+        self._closing = asyncio.Event()
+        self._deaths = 0
+        """Of the worker, in a row."""
         self._waiters: dict[bytes, list[asyncio.Future[dict[str, Any]]]] = {}
 
     def _where(self) -> str:
@@ -234,9 +242,10 @@ class Tables:
 
     async def run(self) -> None:
         """Commit what is due, for ever, until `close` says to stop after the job under way."""
-        while not self._is_closing:
+        while not self._closing.is_set():
             self._look()
             self._save_now_and_then()
+            await self._pause()
             if self._final_jobs:
                 await self._finish(self._final_jobs.pop(0))
                 continue
@@ -251,7 +260,7 @@ class Tables:
     async def _rest(self) -> None:
         """Sleep until something is due or told, but look no more often than LOOK_INTERVAL_S."""
         if self._wake.is_set():
-            if not self._is_closing:
+            if not self._closing.is_set():
                 await asyncio.sleep(LOOK_INTERVAL_S)
             self._wake.clear()
             return
@@ -279,7 +288,7 @@ class Tables:
     async def close(self, timeout_s: float) -> None:
         """Stop: a last commit of each topic that is behind, as far as the time allows; the next start does the rest."""
         deadline_s = self._loop.time() + timeout_s
-        self._is_closing = True
+        self._closing.set()
         self._wake.set()
         await self.worker.settle(max(0.0, deadline_s - self._loop.time()))
         self._look()
@@ -320,9 +329,25 @@ class Tables:
         """As `WorkerProcess.run`, but a job that takes for ever is ended with its worker: WorkerDied."""
         try:
             async with asyncio.timeout(JOB_LIMIT_S):
-                return await self.worker.run(job)
+                result = await self.worker.run(job)
+        except JobFailed:
+            self._deaths = 0
+            raise
+        except WorkerDied:
+            self._deaths += 1
+            raise
         except TimeoutError:
             raise WorkerDied(f"the worker had no answer after {JOB_LIMIT_S:.0f} s and was ended") from None
+        self._deaths = 0
+        return result
+
+    async def _pause(self) -> None:
+        """Have a worker that dies of whatever it is given start less and less often."""
+        doublings = self._deaths - DEATHS_OF_ONE_TOPIC
+        if doublings >= 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(MAX_PAUSE_S, 2.0 ** min(doublings, 16))):
+                    await self._closing.wait()
 
     def _job(self, topic: Topic, kind: str, partitions: list[dict[str, Any]]) -> dict[str, Any]:
         settings = TableSettings.of(topic.config.values)

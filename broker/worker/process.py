@@ -277,7 +277,7 @@ class _Child:
             how = f"was killed by {signal.Signals(-code).name}"
         else:
             how = f"ended with status {code}"
-        return f"the {self._kind} worker (process {self.pid}) {how} in the middle of a job"
+        return f"the {self._kind} worker {how} in the middle of a job"
 
     async def finish(self, timeout_s: float) -> None:
         """Wait for the job under way, but not for long."""
