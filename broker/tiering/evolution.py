@@ -15,8 +15,9 @@ The rules:
     int and float columns       that somebody else made are promoted to long and double
     anything else               a Misfit: text where the column is long, an integer beyond 64 bits, …
 
-Names that readers would confuse are misfits too: empty, reserved (`kafka_…`), with control characters, longer than
-MAX_NAME_LENGTH, or equal to another but for case or for what Avro and Parquet make of them (`a-b`, `a_x2Db`).
+Names that are empty, reserved (`kafka_…`), longer than MAX_NAME_LENGTH or have control characters are misfits too.
+A name that equals another but for case, or for what Avro and Parquet make of it (`a-b`, `a_x2Db`), gets a number, for
+Spark and DuckDB would take the two for one: `id` and `Id` become `id` and `Id__2`; whichever came first keeps its name.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ MAX_DEPTH: Final = 24
 
 MAX_NAME_LENGTH: Final = 255
 """Characters of a field's name: PostgreSQL holds 63, Hive 128, Glue 255."""
+
+MAX_SAME_NAMES: Final = 9
+"""Names that are the same to some readers: `id`, `Id`, `ID`, …"""
 
 RESERVED_PREFIX: Final = "kafka_"
 DOUBLE_SUFFIX: Final = "__double"
@@ -191,8 +195,12 @@ class Shape:
     def _struct(self, node: Node, value: dict[str, Any], path: str, depth: int) -> dict[str, Any]:
         fitted: dict[str, Any] = {}
         for name, part in value.items():
+            if name not in node.fields:
+                name = self._column_name(node, name, path)
             if part is None and name in fitted:
                 continue  # a fraction of the column beside is there
+            if fitted.get(name) is not None:
+                raise Misfit(f"{_short(path + name)}: two fields for one column")
             child = node.fields.get(name) or self._add(node, name, path)
             try:
                 fitted[name] = self._value(child, part, f"{path}{name}", depth)
@@ -288,10 +296,16 @@ class Shape:
             raise Misfit(f"{_short(full)}: the table would have more than {MAX_COLUMNS} columns")
         return child
 
+    def _column_name(self, node: Node, name: str, path: str) -> str:
+        """The name itself, or with a number where it is another's but for case or for what files allow."""
+        for candidate in (name, *(f"{name}__{number}" for number in range(2, MAX_SAME_NAMES + 1))):
+            if candidate in node.fields or not _forms(f"{path}{candidate}") & self._paths:
+                return candidate
+        return name
+
     def _claim(self, path: str) -> set[str] | None:
         """The forms of a path that no other may have; None where another has one of them."""
-        in_files = ".".join(make_compatible_name(part) if part else part for part in path.split("."))
-        forms = {path.lower(), in_files.lower()}
+        forms = _forms(path)
         if forms & self._paths:
             return None
         self._paths |= forms
@@ -308,6 +322,12 @@ class Shape:
             raise Misfit(f"{_short(path)}: control characters in a field's name")
         if not path and self._reserved_prefix is not None and name.lower().startswith(self._reserved_prefix):
             raise Misfit(f"{_short(name)}: names that begin with {self._reserved_prefix} are the table's own")
+
+
+def _forms(path: str) -> set[str]:
+    """What readers that do not tell case apart, and files, make of a path."""
+    in_files = ".".join(make_compatible_name(part) if part else part for part in path.split("."))
+    return {path.lower(), in_files.lower()}
 
 
 def _require_unicode(text: str, path: str) -> None:
