@@ -25,7 +25,11 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in KINDS:
         sys.exit(f"usage: python -m broker.worker {'|'.join(KINDS)}")
     kind = sys.argv[1]
-    serve(importlib.import_module(KINDS[kind]).make_handler(), NICENESS.get(kind, DEFAULT_NICENESS))
+    try:
+        module = importlib.import_module(KINDS[kind])
+    except ImportError as error:  # a package is not there, or not for this machine
+        sys.exit(f"it cannot start: {error}")
+    serve(module.make_handler(), NICENESS.get(kind, DEFAULT_NICENESS))
 
 
 if __name__ == "__main__":

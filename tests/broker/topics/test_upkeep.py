@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from broker.topics.partition import Partition
 from broker.topics.upkeep import RECOVERY_POINT_INTERVAL_MS, Upkeep
 from tests.broker.topics.conftest import NOW_MS, Bench
 from tests.broker.topics.test_partition import NEWEST, batch
@@ -46,13 +47,19 @@ class Host:
             self._bench.flusher.run_round()
 
 
-def test_retention_is_enforced_on_logs_nobody_opened(bench: Bench) -> None:
-    topic = bench.topic(retention_ms=str(HOUR_MS), segment_bytes="1048576")
-    partition = topic.partition(0)
+def three_segments(bench: Bench, topic: Any) -> Partition:
+    """The topic's first partition, with a durable record in each of three segments."""
+    partition: Partition | None = topic.partition(0)
     assert partition is not None
     for _ in range(3):
         partition.append(memoryview(batch(b"x" * 900_000)), NEWEST, NOW_MS)
     bench.flusher.run_round()
+    return partition
+
+
+def test_retention_is_enforced_on_logs_nobody_opened(bench: Bench) -> None:
+    topic = bench.topic(retention_ms=str(HOUR_MS), segment_bytes="1048576")
+    partition = three_segments(bench, topic)
     host: Any = Host(bench, topic)
     upkeep = Upkeep(host, bench.folder, bench.config)
     host.run(upkeep, NOW_MS + HOUR_MS // 2)
@@ -65,11 +72,7 @@ def test_retention_is_enforced_on_logs_nobody_opened(bench: Bench) -> None:
 def test_retention_keeps_what_is_not_in_the_table(bench: Bench, enabled: str, start: int) -> None:
     settings = {"floe.table.enable": enabled, "retention.ms": str(HOUR_MS), "segment.bytes": "1048576"}
     topic = bench.topic(**settings)
-    partition = topic.partition(0)
-    assert partition is not None
-    for _ in range(3):
-        partition.append(memoryview(batch(b"x" * 900_000)), NEWEST, NOW_MS)
-    bench.flusher.run_round()
+    partition = three_segments(bench, topic)
     host: Any = Host(bench, topic)
     upkeep = Upkeep(host, bench.folder, bench.config)
     host.tabled_offset = 1
@@ -109,11 +112,7 @@ def test_recovery_points_and_the_catalogs_checkpoint_are_saved(bench: Bench) -> 
 
 def test_a_full_disk_does_not_keep_retention_from_freeing_it(bench: Bench) -> None:
     topic = bench.topic(retention_ms=str(HOUR_MS), segment_bytes="1048576")
-    partition = topic.partition(0)
-    assert partition is not None
-    for _ in range(3):
-        partition.append(memoryview(batch(b"x" * 900_000)), NEWEST, NOW_MS)
-    bench.flusher.run_round()
+    partition = three_segments(bench, topic)
     host: Any = Host(bench, topic)
     upkeep = Upkeep(host, bench.folder, bench.config)
     bench.storage.capacity = bench.storage.used_bytes()

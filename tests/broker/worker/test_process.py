@@ -228,3 +228,13 @@ def test_no_child_outlives_a_killed_broker() -> None:
         assert is_alive(pid)
         broker.kill()
     run(until(lambda: not is_alive(pid)))
+
+
+def test_a_package_that_is_missing_is_told_in_a_line(tmp_path: Path) -> None:
+    package = tmp_path / "pyarrow"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('no pyarrow here')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "broker.worker", "tiering"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == 1 and done.stderr == "it cannot start: no pyarrow here\n"
