@@ -13,13 +13,21 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from broker.request import Deferred
 from broker.topics.checkpoint import Checkpoint, UnusableCheckpoint
 from broker.topics.commands import Command, Outcome, RegisterBroker, Result, SetFeatures
 from broker.topics.decide import decide
-from broker.topics.metadata_log import MetadataLog, append, replay
+from broker.topics.metadata_log import (
+    MetadataLog,
+    UnreadableMetadata,
+    append,
+    newest_snapshot,
+    records_of,
+    replay,
+)
 from broker.topics.names import CLUSTER_METADATA
 from broker.topics.state import BROKER, TOPIC, State, Topic
 from protocol.errors import ErrorCode, StorageFailed
@@ -30,7 +38,9 @@ from protocol.messages.internal.topic_records import (
     RemoveTopicRecord,
 )
 from wal.checkpoint import TopicPartition
+from wal.layout import partition_directory
 from wal.log import LogConfig
+from wal.storage import read_file
 
 if TYPE_CHECKING:
     from broker.config import BrokerConfig
@@ -80,6 +90,7 @@ class Catalog:
         clock_ms: Callable[[], int],
         new_id: Callable[[], bytes],
         checkpoint: Checkpoint | None = None,
+        snapshot: Callable[[int, int], tuple[int, bytes] | None] = lambda log_start, log_end: None,
         kick: Callable[[], None] = lambda: None,
         on_deleted: Callable[[Topic], None] = lambda topic: None,
         on_reconfigured: Callable[[Topic], None] = lambda topic: None,
@@ -87,9 +98,9 @@ class Catalog:
     ) -> None:
         """Load the checkpoint, replay the rest of the log.
 
-        `new_id` draws a random uuid; `kick` wakes the flusher after an append; `on_deleted` takes a topic's files
-        away; `on_storage_failed` hears of a write that failed. Whoever makes the catalog sets the log's `on_durable`
-        to the catalog's.
+        `new_id` draws a random uuid; `snapshot` finds (offset, bytes) of Kafka's newest within the log's ends;
+        `kick` wakes the flusher after an append; `on_deleted` takes a topic's files away; `on_storage_failed` hears
+        of a write that failed. Whoever makes the catalog sets the log's `on_durable` to the catalog's.
         Raises UnreadableMetadata, StorageFailed.
         """
         self._config = config
@@ -99,6 +110,7 @@ class Catalog:
         self.new_id = new_id
         """Draws an id for a topic to be created."""
         self._checkpoint = checkpoint
+        self._snapshot = snapshot
         self._kick = kick
         self._on_deleted = on_deleted
         self._on_reconfigured = on_reconfigured
@@ -143,6 +155,7 @@ class Catalog:
             clock_ms=broker.clock_ms,
             new_id=broker.new_id,
             checkpoint=Checkpoint(f"{folder.root}/{CHECKPOINT_FOLDER}", broker.cluster_id),
+            snapshot=partial(_read_snapshot, folder),
             kick=broker.flusher.kick,
             on_deleted=broker.topic_deleted,
             on_reconfigured=broker.topic_reconfigured,
@@ -163,6 +176,8 @@ class Catalog:
                 self._config.forget_dynamic()
                 state = State(self._config, self._make_partition)
         self._checkpoint_offset = self.next_offset
+        if self.next_offset < self._log.log_start_offset:
+            self._load_snapshot(state)
         removed: dict[str, Topic] = {}
         for offset, record in replay(self._log, self.next_offset):
             if isinstance(record, RemoveTopicRecord):
@@ -178,6 +193,18 @@ class Catalog:
             if name not in state.topics:
                 self._on_deleted(topic)
         return state
+
+    def _load_snapshot(self, state: State) -> None:
+        """What the log says no more, because Apache Kafka has deleted its beginning. Raises UnreadableMetadata."""
+        start = self._log.log_start_offset
+        found = self._snapshot(start, self._log.log_end_offset)
+        if found is None:
+            raise UnreadableMetadata(
+                f"the metadata log begins at offset {start}, no snapshot has what was before"
+            )
+        self.next_offset, data = found
+        for record in records_of(data):
+            state.apply(record)
 
     def register(self, endpoints: Sequence[tuple[str, str, int]], rack: str | None) -> Deferred[list[Result]]:
         """Write down this run of the broker, in a new log after the features that say how to read it."""
@@ -291,6 +318,17 @@ class Catalog:
         self.write_checkpoint()
         if self._checkpoint is not None:
             self._checkpoint.close()
+
+
+def _read_snapshot(
+    folder: DataFolder, log_start_offset: int, log_end_offset: int
+) -> tuple[int, bytes] | None:
+    directory = partition_directory(folder.root, CLUSTER_METADATA, 0)
+    found = newest_snapshot(folder.storage.list(directory), log_start_offset, log_end_offset)
+    if found is None:
+        return None
+    offset, name = found
+    return offset, read_file(folder.storage, f"{directory}/{name}") or b""
 
 
 def _not_written(result: Result, failure: StorageFailed) -> Result:

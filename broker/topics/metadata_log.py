@@ -3,11 +3,14 @@
 A record's key is null; its value is frame version (1), record type and message version, each an unsigned
 varint, then the message (Kafka's MetadataRecordSerde). The records of one command are one batch: its CRC makes
 them all or nothing. Kafka's own tools read it (`DumpLogSegments --cluster-metadata-decoder`).
+
+The log here keeps everything. Where Apache Kafka has deleted its beginning, one of Kafka's snapshots stands for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from protocol.compiler import decoder, encoder
@@ -44,6 +47,9 @@ FRAME_VERSION: Final = 1
 READ_BYTES: Final = 1 << 20
 MAX_DECOMPRESSED_BYTES: Final = 64 << 20
 """Kafka compresses nothing here; a batch that grows beyond this is no batch of ours or theirs."""
+
+
+_SNAPSHOT_NAME: Final = re.compile(r"(\d{20})-\d{10}\.checkpoint")
 
 
 class MetadataLog(Protocol):
@@ -117,6 +123,29 @@ def append(log: MetadataLog, records: Sequence[MetadataRecord], now_ms: int) -> 
     view = memoryview(batch)
     log.append(view, parse_batches(view), now_ms)
     return log.log_end_offset
+
+
+def newest_snapshot(
+    names: Iterable[str], log_start_offset: int, log_end_offset: int
+) -> tuple[int, str] | None:
+    """(offset, name) of the newest of Kafka's snapshots that the log goes on from; None where there is none.
+
+    A snapshot `<offset>-<epoch>.checkpoint` holds the state before its offset.
+    """
+    matches = (_SNAPSHOT_NAME.fullmatch(name) for name in names)
+    offsets = ((int(match[1]), match[0]) for match in matches if match is not None)
+    return max((found for found in offsets if log_start_offset <= found[0] <= log_end_offset), default=None)
+
+
+def records_of(data: bytes) -> Iterator[Any]:
+    """The records of a snapshot: batches as in the log, between two of control records."""
+    view = memoryview(data)
+    for batch in parse_batches(view):
+        if not crc_is_valid(view, batch):
+            raise UnreadableMetadata(f"the snapshot's batch at offset {batch.base_offset} is damaged")
+        if not batch.is_control:
+            for record in iterate(view, batch, MAX_DECOMPRESSED_BYTES):
+                yield unframe(record.value or b"")
 
 
 def replay(log: MetadataLog, offset: int) -> Iterator[tuple[int, Any]]:

@@ -111,6 +111,7 @@ class Harness:
         log: FakeLog | None = None,
         checkpoint_path: str | None = None,
         cluster_id: str = "c",
+        snapshot: tuple[int, bytes] | None = None,
         **overrides: str,
     ) -> None:
         self.log = log if log is not None else FakeLog()
@@ -129,6 +130,7 @@ class Harness:
             clock_ms=lambda: NOW_MS,
             new_id=self.ids,
             checkpoint=self.checkpoint,
+            snapshot=lambda log_start, log_end: snapshot,
             kick=self._kick,
             on_deleted=lambda topic: self.deleted.append(topic.name),
             on_storage_failed=self.failures.append,

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from broker.topics.commands import CreateTopics
-from broker.topics.metadata_log import FRAME_VERSION, UnreadableMetadata, append, frame, replay, unframe
+from broker.topics.metadata_log import (
+    FRAME_VERSION,
+    UnreadableMetadata,
+    append,
+    frame,
+    newest_snapshot,
+    replay,
+    unframe,
+)
 from protocol.errors import Malformed
 from protocol.messages.internal.cluster_records import FeatureLevelRecord, RegisterBrokerRecord
 from protocol.messages.internal.topic_records import (
@@ -102,3 +110,27 @@ def test_a_damaged_batch_stops_the_start() -> None:
     damaged[-3] ^= 1
     with pytest.raises(UnreadableMetadata, match="offset 0 is damaged"):
         list(replay(FakeLog([bytes(damaged)]), 0))
+
+
+def test_the_newest_snapshot_that_the_log_goes_on_from_is_taken() -> None:
+    names = [f"{offset:020d}-{3:010d}.checkpoint" for offset in (90, 100, 120, 131)]
+    names += ["00000000000000000100.log", "leader-epoch-checkpoint", names[2] + ".part"]
+    assert newest_snapshot(names, 100, 130) == (120, names[2])
+    assert newest_snapshot(names, 121, 130) is None
+
+
+def test_a_log_without_its_beginning_goes_on_from_a_snapshot() -> None:
+    before = Harness()
+    before.catalog.register([("PLAINTEXT", "localhost", 9092)], None)
+    before.run(CreateTopics([before.topic("a", 3, retention_ms="5"), before.topic("b")]))
+    taken = before.log.log_end_offset, b"".join(before.log.batches)
+    written = len(before.log.batches)
+    before.run(CreateTopics([before.topic("c")]))
+    rest = FakeLog()
+    rest.batches = before.log.batches[written:]
+    rest.log_start_offset = taken[0]
+    rest.log_end_offset = rest.durable_offset = before.log.log_end_offset
+    after = Harness(rest, snapshot=taken)
+    assert after.catalog.state.image() == before.catalog.state.image()
+    with pytest.raises(UnreadableMetadata, match="no snapshot"):
+        Harness(rest)
