@@ -9,7 +9,8 @@ install() {
 }
 
 run() {
-    (cd "$HERE" && go build -o "$BUILD/program" .) >&2
+    cp "$HERE"/*.go "$HERE"/go.mod "$HERE"/go.sum "$HERE/../features.go" "$BUILD/"
+    (cd "$BUILD" && go build -o program .) >&2
     "$BUILD/program"
 }
 
