@@ -14,9 +14,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -26,6 +27,7 @@ import click
 
 from broker.cli import admin
 from broker.cli.client import Address, Client
+from broker.cli.errors import CommandFailed
 from broker.cli.output import Quantity, format_table
 from protocol import columns
 from tests import tables
@@ -91,14 +93,19 @@ def broker_with_tables(mode: str, **settings: str) -> Iterator[FloeProcess]:
         broker.start()
         with Client([address(broker)]) as client:
             admin.create_topic(client, "warm_up")
-        tables.produce(broker, "warm_up", table_load.events(10, 110))
-        tables.ask(broker, "tables.commit", topics=["warm_up"])
+        warm_up(broker)
         yield broker
     finally:
         if broker.is_running:
             broker.stop()
         broker.end()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def warm_up(broker: FloeProcess) -> None:
+    """A commit: there is a worker after it, with everything imported."""
+    tables.produce(broker, "warm_up", table_load.events(10, 110))
+    tables.ask(broker, "tables.commit", topics=["warm_up"])
 
 
 def address(broker: FloeProcess) -> Address:
@@ -109,7 +116,10 @@ class Worker:
     """The child that was running when this was made: processor time since then, and its largest size."""
 
     def __init__(self, broker: FloeProcess) -> None:
-        [self._pid] = tables.workers(broker)
+        command = b"broker.worker\0tiering"
+        [self._pid] = [
+            pid for pid in tables.workers(broker) if command in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
         self._before_s = self._cpu_s()
 
     def _cpu_s(self) -> float:
@@ -183,7 +193,7 @@ def backlog(mode: str, count: int) -> list[Figure]:
             table_load.produce(
                 address(broker), "backlog", Rate(AS_FAST_AS_IT_GOES, count / AS_FAST_AS_IT_GOES)
             )
-            tables.ask(broker, "tables.commit", topics=["warm_up"])
+            warm_up(broker)  # the worker of before may have ended meanwhile, with nothing to do
             worker = Worker(broker)
             admin.alter_configs(client, admin.TOPIC, "backlog", values={"floe.table.enable": "true"})
         lag = Lag(broker, "backlog")
@@ -223,6 +233,8 @@ def sustained(broker: FloeProcess, length: Length) -> list[Figure]:
 
 
 def _commit_figures(what: str, times_ms: list[int]) -> list[Figure]:
+    if not times_ms:
+        return [Figure(f"{what}, commits", 0, "", 1, at_least=True)]
     return [
         Figure(f"{what}, commits", len(times_ms), ""),
         Figure(f"{what}, commit, median", median(times_ms), "ms", 500),
@@ -264,13 +276,24 @@ def p99(broker: FloeProcess, length: Length) -> list[Figure]:
 
 
 def measure(length: Length) -> Iterator[Figure]:
-    yield from decoding()
-    for mode in length.modes:
-        yield from backlog(mode, length.backlog_records)
+    """Every figure; a part that fails says so and does not keep the others from being measured."""
+    parts: list[tuple[str, Callable[[], list[Figure]]]] = [("decoding", decoding)]
+    parts += [(f"{mode} backlog", partial(backlog, mode, length.backlog_records)) for mode in length.modes]
+    parts += [
+        ("sustained", partial(with_broker, sustained, length)),
+        ("p99", partial(with_broker, p99, length)),
+    ]
+    for name, part in parts:
+        try:
+            yield from part()
+        except (CommandFailed, AssertionError, OSError, ValueError) as error:
+            click.echo(f"{name} failed: {error}", err=True)
+            yield Figure(f"{name} FAILED", 1, "", 0)
+
+
+def with_broker(part: Callable[[FloeProcess, Length], list[Figure]], length: Length) -> list[Figure]:
     with broker_with_tables("json") as broker:
-        yield from sustained(broker, length)
-    with broker_with_tables("json") as broker:
-        yield from p99(broker, length)
+        return part(broker, length)
 
 
 def _row(figure: Figure) -> tuple[Any, ...]:
