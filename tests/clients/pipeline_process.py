@@ -19,8 +19,8 @@ from random import Random
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
-LIMIT_S = 20.0
-HANG_LIMIT_S = 45.0
+LIMIT_S = 10.0
+HANG_LIMIT_S = 15.0
 BATCH = 25
 GROUP = "pipeline"
 
