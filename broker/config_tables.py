@@ -62,7 +62,7 @@ TABLE_TOPIC_SETTINGS: Final = (
     Setting(
         "long",
         "floe.table.commit.bytes",
-        128 * _MIB,
+        64 * _MIB,
         "Bytes of log that are committed before the interval is over, and the most that one commit takes.",
         check=between(_MIB),
         update=DYNAMIC,
