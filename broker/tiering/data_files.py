@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 OPEN_FILES: Final = 16
 """Files of one commit that are written at the same time; a row for another closes the one that was used longest ago."""
 
-OPEN_CHUNKS: Final = 1 << 15
+OPEN_CHUNKS: Final = 1 << 14
 """Column chunks of the open files: each is about a kilobyte of metadata until its file is closed."""
 
 TARGET_FILE_BYTES: Final = 512 << 20

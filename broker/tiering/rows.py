@@ -34,7 +34,7 @@ JSON: Final = "json"
 KEY: Final = "kafka_key"
 VALUE: Final = "value"
 
-MAX_CELLS: Final = 1 << 23
+MAX_CELLS: Final = 1 << 22
 """Columns times records of one conversion: eight bytes each where a column has fixed width, null or not."""
 
 LEAST_RECORDS: Final = 1 << 12
