@@ -7,6 +7,7 @@ output: the counts of a word are 1, 2, 3, … in order, each once, where process
 import os
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.floe_process import FloeProcess  # noqa: E402
 
 SCRATCH = Path(os.environ["SCRATCH"])
 JAVA = ["java", *os.environ["JAVA_FLAGS"].split(), "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
-START_MS = 1_790_000_040_000  # a full minute
+START_MS = int(time.time()) // 60 * 60_000 - 3_600_000  # a full minute
 PARTITIONS = 2
 ROUNDS = 4
 RECORDS = 500
