@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from protocol.records import CorruptBatch
-from wal.errors import DiskFull
+from wal.errors import DiskFull, StorageFailed
 from wal.layout import (
     BASE_OFFSET_DIGITS,
     CLEANED_SUFFIX,
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 def swap(log: Log, replaced: Sequence[int], now_ms: int) -> bool:
     """Replace the segments with base offsets `replaced` by the cleaned one; False if they are no longer there.
 
-    Costs a few renames and three syncs of the folder. Raises DiskFull (nothing has changed), StorageFailed.
+    Costs a few renames and three syncs of the folder. Raises DiskFull (nothing has changed), StorageFailed: a folder
+    that has no room for a name in mid-swap, too, is for the next start to finish.
     """
     directory, storage = log.directory, log.storage
     index = log.sealed_index(replaced)
@@ -56,6 +57,18 @@ def swap(log: Log, replaced: Sequence[int], now_ms: int) -> bool:
         except DiskFull:
             discard(storage, directory, replaced[0])
             raise
+    try:
+        _exchange(log, index, replaced, cleaned, now_ms)
+    except DiskFull as full:
+        raise StorageFailed(
+            f"{directory}: the exchange of a compacted segment stopped halfway: {full}"
+        ) from full
+    return True
+
+
+def _exchange(log: Log, index: int, replaced: Sequence[int], cleaned: Sequence[str], now_ms: int) -> None:
+    """Steps 1 to 3. Where they end early, files and memory are no longer of one mind."""
+    directory, storage = log.directory, log.storage
     for name in cleaned:
         storage.rename(f"{directory}/{name}{CLEANED_SUFFIX}", f"{directory}/{name}{SWAP_SUFFIX}")
     storage.sync_directory(directory)
@@ -74,7 +87,6 @@ def swap(log: Log, replaced: Sequence[int], now_ms: int) -> bool:
     for name in cleaned:
         storage.rename(f"{directory}/{name}{SWAP_SUFFIX}", f"{directory}/{name}")
     storage.sync_directory(directory)
-    return True
 
 
 def discard(storage: Storage, directory: str, base_offset: int) -> None:

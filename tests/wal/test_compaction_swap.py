@@ -137,6 +137,36 @@ def test_a_full_disk_changes_nothing() -> None:
     assert visible(log) == before
 
 
+class NoRoomForNames(MemoryStorage):
+    """A folder that takes so many more renames."""
+
+    renames_left = 1 << 30
+
+    def rename(self, source: str, target: str) -> None:
+        if self.renames_left == 0:
+            raise DiskFull(f"cannot rename {source}: no space left")
+        self.renames_left -= 1
+        super().rename(source, target)
+
+
+@pytest.mark.parametrize("renames", range(5))
+def test_no_room_for_a_name_in_mid_swap_is_final_and_the_next_start_finishes(renames: int) -> None:
+    storage = NoRoomForNames(ROOT)
+    log = written(storage)
+    before = visible(log)
+    (first, *_) = Compaction(storage, order(log, NOW_MS)).run()
+    assert log.save_recovery_point is not None
+    log.save_recovery_point(log.bases[-1])
+    log.save_recovery_point = None  # it has a rename of its own, which may be refused without harm
+    storage.renames_left = renames
+    with pytest.raises(StorageFailed) as raised:
+        swap(log, first.replaced, NOW_MS)
+    assert not isinstance(raised.value, DiskFull)
+    storage.renames_left = 1 << 30
+    _, again = opened(storage.kill(random.Random(renames)))
+    assert visible(again) == before
+
+
 def test_cleaned_files_of_segments_that_are_gone_are_removed() -> None:
     storage = MemoryStorage(ROOT)
     log = written(storage)
