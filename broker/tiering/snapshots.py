@@ -124,7 +124,10 @@ def draft(
         "snapshot-id": snapshot_id,
         "parent-snapshot-id": parent.snapshot_id if parent is not None else None,
         "sequence-number": sequence_number,
-        "timestamp-ms": max(now_ms, parent.timestamp_ms + 1 if parent is not None else 0),
+        # Engines refuse a table whose history runs backwards, as it would after a clock was set back.
+        "timestamp-ms": max(
+            now_ms, metadata.last_updated_ms, parent.timestamp_ms + 1 if parent is not None else 0
+        ),
         "manifest-list": path,
         "summary": _summary(metadata, change, removed, parent, marks),
         "schema-id": metadata.current_schema_id,

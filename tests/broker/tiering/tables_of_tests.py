@@ -20,7 +20,7 @@ from broker.tiering.marked_table import FileTarget, Layout, Writer
 from broker.tiering.tables import TopicTable
 
 HOUR_US = 3_600_000_000
-START_US = 1_790_000_000_000_000 // HOUR_US * HOUR_US
+START_US = 4_000_000_000_000_000 // HOUR_US * HOUR_US
 IDENTIFIER = ("floe", "orders")
 WRITER = Writer("cluster-1", "orders", "id-of-orders", 1)
 VALUE = pa.schema([pa.field("kafka_key", pa.binary()), pa.field("value", pa.binary())])

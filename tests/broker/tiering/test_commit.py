@@ -9,6 +9,7 @@ from pyiceberg.exceptions import CommitFailedException
 
 from broker.tiering.commit import CommitRefused, CommitUnknown, Fenced, TableMoved
 from tests.broker.tiering.tables_of_tests import (
+    IDENTIFIER,
     Crash,
     Faults,
     FaultyCatalog,
@@ -169,3 +170,17 @@ def test_nothing_new_is_no_commit(tmp_path: Path) -> None:
     assert table.commit([], {0: 10}).metadata_location == before
     assert table.commit([], {0: 11}).marks == {0: 11}  # a marker, or records that nobody may see
     assert table.metadata_location != before
+
+
+def test_history_goes_forward_when_the_clock_goes_back(tmp_path: Path) -> None:
+    made = catalog(tmp_path)
+    time = ManualTime()
+    table = open_table(made, clock=time.clock())
+    for first in range(4):
+        put(table, {0: range(first, first + 1)})
+        time.now_ms -= 60_000
+    metadata = made.load_table(IDENTIFIER).metadata
+    history = [entry.timestamp_ms for entry in metadata.metadata_log] + [metadata.last_updated_ms]
+    assert len(history) >= 5 and history == sorted(history)
+    times = [snapshot.timestamp_ms for snapshot in metadata.snapshots]
+    assert times == sorted(set(times))
