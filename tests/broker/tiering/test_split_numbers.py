@@ -68,9 +68,20 @@ def expected(source: list[dict[str, Any]], shape: Shape) -> dict[int, dict[str, 
     return found
 
 
+def as_double(value: Any) -> Any:
+    """What a column of doubles makes of it: the nearest one, also where a list holds integers beyond 2**53."""
+    if isinstance(value, list):
+        return [as_double(one) for one in value]
+    return value if value is None else float(value)
+
+
 def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: without_nulls(value) if isinstance(value, dict) else value
+        name: without_nulls(value)
+        if isinstance(value, dict)
+        else as_double(value)
+        if name.endswith("__double")
+        else value
         for name, value in row.items()
         if value is not None and not name.startswith("kafka_")
     }
