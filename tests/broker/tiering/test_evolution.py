@@ -136,7 +136,7 @@ def test_names_that_engines_or_files_cannot_tell_apart_are_numbered() -> None:
 
 def test_more_names_than_can_be_numbered() -> None:
     names = ["".join(pair) for pair in itertools.product("aA", "bB", "cC", "dD")]
-    shape = shape_of(dict.fromkeys(names[:evolution.MAX_SAME_NAMES], 1))
+    shape = shape_of(dict.fromkeys(names[: evolution.MAX_SAME_NAMES], 1))
     with pytest.raises(Misfit, match="only in case"):
         shape.fit({names[-1]: 1})
 
