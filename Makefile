@@ -28,7 +28,9 @@ run: venv ## Start Floe on 127.0.0.1:9092 (LISTEN=host:port, DATA=folder)
 
 test: venv ## Run the checks and the tests
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest -q -n 2
+	@$(BIN)/python -m pytest -q -n 2 \
+		|| { echo "What failed is run once more, one after the other:"; \
+			$(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none; }
 
 check: venv ## Lint, types, import contracts, tidiness
 	@$(BIN)/ruff check .
