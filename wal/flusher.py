@@ -6,9 +6,10 @@ The owner of the logs (one thread, the loop's) writes and marks; the flusher syn
     flusher                                      take all marks → sync each → on_round_complete([Durable, …])
     owner                                                      Durable.apply() moves the offsets
 
-What was marked before a round began is durable when it ends; what is marked meanwhile waits for the next one,
-which starts at once. So however many producers write, a round costs one sync per dirty file, and from
-SYNC_EVERYTHING_FILES on one `syncfs` for all.
+What was marked before a round began is durable when it ends; what is marked and kicked meanwhile waits for the next
+one, which starts at once. What nobody kicked stays marked until somebody does: a round for it alone would cost the
+owner more than it is worth to anybody. So however many producers write, a round costs one sync per dirty file, and
+from SYNC_EVERYTHING_FILES on one `syncfs` for all.
 
 Order is what keeps this safe, not locks. The queue is a deque, whose append and popleft are atomic. The owner
 writes bytes first, then `written`, then marks; the flusher clears `dirty`, then reads `written`, then syncs.
@@ -135,6 +136,7 @@ class Flusher:
         self._wake.acquire()
         self._running = threading.Lock()
         self._stopping = False
+        self._is_wanted = False
         self._thread: threading.Thread | None = None
         self.failure: StorageFailed | None = None
         self.is_awaited = False
@@ -163,9 +165,11 @@ class Flusher:
         return bool(self._segments or self._marks)
 
     def kick(self) -> None:
-        """Wake the thread if it sleeps and there is anything to do. Call it once per batch of work."""
-        if (self._segments or self._marks) and self._running.acquire(blocking=False):
-            self._wake.release()
+        """Have what is marked synced: now, or by the round after the one that runs. Call it once per batch of work."""
+        if self._segments or self._marks:
+            self._is_wanted = True
+            if self._running.acquire(blocking=False):
+                self._wake.release()
 
     def start(self) -> None:
         assert self._thread is None
@@ -202,13 +206,16 @@ class Flusher:
         while True:
             self._wake.acquire()
             while True:
-                while (self._segments or self._marks) and self.failure is None:
+                while self._is_wanted and (self._segments or self._marks) and self.failure is None:
+                    self._is_wanted = False
                     self.run_round()
                 if self.failure is not None:
                     return  # `_running` stays taken: no kick reaches a thread that is gone
                 self._running.release()
                 # A mark made before the release found `_running` taken and woke nobody: it is ours.
-                if not (self._segments or self._marks) or not self._running.acquire(blocking=False):
+                if not (self._is_wanted and (self._segments or self._marks)):
+                    break
+                if not self._running.acquire(blocking=False):
                     break
             if self._stopping:
                 return

@@ -143,6 +143,32 @@ def test_a_kick_with_nothing_to_do_wakes_nobody(rounds: Rounds) -> None:
     assert flusher.rounds == 0
 
 
+def test_what_nobody_kicked_gets_no_round_of_its_own(rounds: Rounds) -> None:
+    storage, flusher = make(rounds)
+    first, second, third = (new_log(storage, flusher, f"t-{number}") for number in range(3))
+    append(first)
+    append(second)
+    report, marked = rounds.complete, threading.Event()
+
+    def complete(durables: list[Durable]) -> None:
+        if not marked.is_set():  # while the first round runs
+            append(third)
+            marked.set()
+        report(durables)
+
+    flusher._on_round_complete = complete
+    flusher.start()
+    flusher.kick()
+    assert marked.wait(WAIT_SECONDS)
+    assert flusher._running.acquire(timeout=WAIT_SECONDS)  # the thread has gone to sleep
+    flusher._running.release()
+    assert len(rounds.reported) == 1 and flusher.is_dirty
+    flusher.kick()
+    with rounds.changed:
+        assert rounds.changed.wait_for(lambda: len(rounds.reported) == 2, WAIT_SECONDS)
+    flusher.stop()
+
+
 def test_stop_syncs_what_nobody_kicked(rounds: Rounds) -> None:
     storage, flusher = make(rounds)
     flusher.start()
