@@ -145,27 +145,26 @@ def test_a_kick_with_nothing_to_do_wakes_nobody(rounds: Rounds) -> None:
 
 def test_what_nobody_kicked_gets_no_round_of_its_own(rounds: Rounds) -> None:
     storage, flusher = make(rounds)
-    first, second, third = (new_log(storage, flusher, f"t-{number}") for number in range(3))
-    append(first)
-    append(second)
-    report, marked = rounds.complete, threading.Event()
+    append(new_log(storage, flusher))
+    report = rounds.complete
 
     def complete(durables: list[Durable]) -> None:
-        if not marked.is_set():  # while the first round runs
-            append(third)
-            marked.set()
+        flusher.mark_directory("/r")  # while the round still runs
         report(durables)
+
+    def wait_until_asleep() -> None:
+        assert flusher._running.acquire(timeout=WAIT_SECONDS)
+        flusher._running.release()
 
     flusher._on_round_complete = complete
     flusher.start()
     flusher.kick()
-    assert marked.wait(WAIT_SECONDS)
-    assert flusher._running.acquire(timeout=WAIT_SECONDS)  # the thread has gone to sleep
-    flusher._running.release()
-    assert len(rounds.reported) == 1 and flusher.is_dirty
+    rounds.wait_for(1)
+    wait_until_asleep()
+    assert flusher.rounds == 1 and flusher.is_dirty
     flusher.kick()
-    with rounds.changed:
-        assert rounds.changed.wait_for(lambda: len(rounds.reported) == 2, WAIT_SECONDS)
+    wait_until_asleep()
+    assert flusher.rounds == 2 and not flusher.is_dirty
     flusher.stop()
 
 
