@@ -145,7 +145,7 @@ def test_a_kick_with_nothing_to_do_wakes_nobody(rounds: Rounds) -> None:
 
 def test_what_nobody_kicked_gets_no_round_of_its_own(rounds: Rounds) -> None:
     storage, flusher = make(rounds)
-    append(new_log(storage, flusher))
+    append(new_log(storage, flusher), b"a")
     report = rounds.complete
 
     def complete(durables: list[Durable]) -> None:
