@@ -212,7 +212,7 @@ class Flusher:
                 if self.failure is not None:
                     return  # `_running` stays taken: no kick reaches a thread that is gone
                 self._running.release()
-                # A mark made before the release found `_running` taken and woke nobody: it is ours.
+                # A kick before the release found `_running` taken and woke nobody: it is ours.
                 if not (self._is_wanted and (self._segments or self._marks)):
                     break
                 if not self._running.acquire(blocking=False):
