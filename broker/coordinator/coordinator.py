@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from broker.coordinator.classic_group import ClassicGroup
 from broker.coordinator.classic_join import Join, decide_join
@@ -61,9 +61,19 @@ from broker.coordinator.offsets import (
     decide_offset_delete,
     decide_topic_deleted,
 )
-from broker.coordinator.outcome import NEVER, Outcome, Reply, TimerChange, TimerKey, TimerKind
-from broker.coordinator.timers import Timers
-from broker.request import Deferred
+from broker.coordinator.outcome import Outcome, Reply, TimerChange, TimerKey, TimerKind
+from broker.coordinator.waiting import (
+    EXPIRY,
+    MAX_STRING_BYTES,
+    RETRY_MS,
+    WRITE_REFUSED,
+    Alarm,
+    Host,
+    Parked,
+    Requests,
+    TopicWait,
+    at_once,
+)
 from broker.topics.names import CONSUMER_OFFSETS
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.consumer_group_describe import DescribedGroup as DescribedConsumerGroup
@@ -79,46 +89,15 @@ from protocol.primitives import format_uuid
 if TYPE_CHECKING:
     from broker.config import BrokerConfig
     from broker.coordinator.offsets_topic import GroupLog
+    from broker.coordinator.timers import Timers
+    from broker.request import Deferred
 
 log = logging.getLogger("floe.groups")
-
-TIMERS_PER_TURN: Final = 64
-"""How many timers are seen to before clients get their turn."""
 
 GROUPS_PER_TURN: Final = 200
 """How many groups are looked at for expired offsets before clients get their turn."""
 
-RETRY_MS: Final = 1000
-"""How long a timer whose records could not be written waits for its next try."""
-
-MAX_STRING_BYTES: Final = 32767
-"""The longest string the records of `__consumer_offsets` can hold; flexible requests can carry longer ones."""
-
 NO_TOPICS: Final = NoTopics()
-
-EXPIRY: Final = TimerKey(TimerKind.EXPIRY, "")
-
-WRITE_REFUSED: Final = ErrorCode.NOT_COORDINATOR
-"""What Kafka says when the disk refuses or the broker stops: look for the coordinator again, and retry."""
-
-
-class Handle(Protocol):
-    """A call to come, as the loop gives it."""
-
-    def cancel(self) -> None: ...
-
-
-class Host(Protocol):
-    """What the coordinator needs of the process."""
-
-    def clock_ms(self) -> int: ...
-
-    def call_later(self, delay_ms: int, callback: Callable[[], None]) -> Handle: ...
-
-    def new_id(self) -> bytes:
-        """Sixteen random bytes."""
-
-    def storage_failed(self, failure: StorageFailed) -> None: ...
 
 
 class GroupSettings(NamedTuple):
@@ -152,19 +131,6 @@ class GroupSettings(NamedTuple):
         )
 
 
-class Parked:
-    """Replies that wait until what they rely on is durable."""
-
-    __slots__ = ("_replies", "_resolve")
-
-    def __init__(self, resolve: Callable[[Sequence[Reply]], None], replies: Sequence[Reply]) -> None:
-        self._resolve = resolve
-        self._replies = replies
-
-    def durable(self) -> None:
-        self._resolve(self._replies)
-
-
 class GroupCoordinator:
     """All groups of this broker. `groups` is for everybody to read; every change goes through a decision."""
 
@@ -178,27 +144,26 @@ class GroupCoordinator:
     ) -> None:
         """`kick` wakes the flusher after an append that no request has caused."""
         self.groups = Groups()
-        self.timers = Timers()
         self.settings = settings
         self._log = group_log
         self._host = host
         self._topics = topics
         self._kick = kick
-        self._partition_count = 0
-        self._waiting: dict[int, Deferred[Any]] = {}
-        self._last_token = 0
-        self._until_created: list[tuple[Callable[[], Outcome], int, Any]] | None = None
-        self._handle: Handle | None = None
-        self._handle_due_ms = NEVER
+        self._topic = TopicWait(group_log, kick)
+        self._requests = Requests()
+        self._alarm = Alarm(host, self._timer_ended, kick)
         self._expiring: Iterator[str] | None = None
+
+    @property
+    def timers(self) -> Timers:
+        return self._alarm.timers
 
     # --- start and end ------------------------------------------------------------------------------------------
 
     def load(self) -> None:
         """Take up what there is. Raises StorageFailed."""
-        self._partition_count = self._log.partition_count
         groups = self.groups
-        for index in range(self._partition_count):
+        for index in range(self._topic.look()):
             load(groups, self._log.records(index), index, self._log.note)
         now_ms = self._host.clock_ms()
         for group in list(groups.by_id.values()):
@@ -209,7 +174,7 @@ class GroupCoordinator:
         for topic in groups.offsets.topics():
             if not self._log.has_topic(topic):  # deleted shortly before a crash
                 self.topic_deleted(topic)
-        self._change_timers([TimerChange(EXPIRY, now_ms + self.settings.expiry_interval_ms)])
+        self._alarm.set(EXPIRY, now_ms + self.settings.expiry_interval_ms)
 
     def release_waiting(self) -> None:
         """The broker stops: members that wait for others are sent to look for a coordinator again, as in Kafka."""
@@ -218,15 +183,13 @@ class GroupCoordinator:
                 continue
             for member in group.members.values():
                 refused = join_refused(WRITE_REFUSED, member.member_id)
-                self._resolve(
+                self._requests.answer(
                     [Reply(member.join_token, refused), Reply(member.sync_token, sync_refused(WRITE_REFUSED))]
                 )
 
     def close(self) -> None:
         """No timer ends any more, and nothing more is written. Requests that wait stay unanswered."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        self._alarm.close()
         self._log.close()
 
     def checkpoint_steps(self) -> Iterator[Callable[[], None]]:
@@ -238,17 +201,17 @@ class GroupCoordinator:
     def join(self, join: Join) -> Deferred[JoinGroupResponse]:
         """JoinGroup. `token` and `new_member_id` of `join` are given out here: `new_member_id` comes as a prefix."""
         if not join.group_id:
-            return _at_once(join_refused(ErrorCode.INVALID_GROUP_ID, join.member_id))
+            return at_once(join_refused(ErrorCode.INVALID_GROUP_ID, join.member_id))
         settings = self.settings
         if not settings.min_session_timeout_ms <= join.session_timeout_ms <= settings.max_session_timeout_ms:
-            return _at_once(join_refused(ErrorCode.INVALID_SESSION_TIMEOUT, join.member_id))
+            return at_once(join_refused(ErrorCode.INVALID_SESSION_TIMEOUT, join.member_id))
         if _is_too_long(
             join.group_id, join.member_id, join.group_instance_id, join.protocol_type
         ) or _is_too_long(*(name for name, _ in join.protocols)):
-            return _at_once(join_refused(ErrorCode.INVALID_REQUEST, join.member_id))
+            return at_once(join_refused(ErrorCode.INVALID_REQUEST, join.member_id))
         if join.reason:
             log.info("group %s: %s joins: %s", join.group_id, join.member_id or join.client_id, join.reason)
-        deferred, token = self._park()
+        deferred, token = self._requests.park()
         asked = join._replace(token=token)
         if asked.rebalance_timeout_ms < 0:
             asked = asked._replace(rebalance_timeout_ms=join.session_timeout_ms)
@@ -267,8 +230,8 @@ class GroupCoordinator:
     def sync(self, sync: Sync) -> Deferred[SyncGroupResponse]:
         """SyncGroup. `token` is given out here."""
         if not sync.group_id:
-            return _at_once(sync_refused(ErrorCode.INVALID_GROUP_ID))
-        deferred, token = self._park()
+            return at_once(sync_refused(ErrorCode.INVALID_GROUP_ID))
+        deferred, token = self._requests.park()
         group = self.groups.find(sync.group_id)
         asked = sync._replace(token=token)
         if isinstance(group, ConsumerGroup):
@@ -281,8 +244,8 @@ class GroupCoordinator:
     def heartbeat(self, heartbeat: Heartbeat) -> Deferred[HeartbeatResponse]:
         """Heartbeat. `token` is given out here."""
         if not heartbeat.group_id:
-            return _at_once(HeartbeatResponse(error_code=ErrorCode.INVALID_GROUP_ID))
-        deferred, token = self._park()
+            return at_once(HeartbeatResponse(error_code=ErrorCode.INVALID_GROUP_ID))
+        deferred, token = self._requests.park()
         group = self.groups.find(heartbeat.group_id)
         asked = heartbeat._replace(token=token)
         if isinstance(group, ConsumerGroup):
@@ -295,11 +258,11 @@ class GroupCoordinator:
     def leave(self, leave: Leave) -> Deferred[LeaveGroupResponse]:
         """LeaveGroup. `token` is given out here."""
         if not leave.group_id:
-            return _at_once(LeaveGroupResponse(error_code=ErrorCode.INVALID_GROUP_ID))
+            return at_once(LeaveGroupResponse(error_code=ErrorCode.INVALID_GROUP_ID))
         for member in leave.members:
             name = member.member_id or member.group_instance_id
             log.info("group %s: %s leaves: %s", leave.group_id, name, member.reason or "no reason given")
-        deferred, token = self._park()
+        deferred, token = self._requests.park()
         group = self.groups.find(leave.group_id)
         asked = leave._replace(token=token)
         if isinstance(group, ConsumerGroup):
@@ -312,8 +275,8 @@ class GroupCoordinator:
     def consumer_heartbeat(self, beat: ConsumerHeartbeat) -> Deferred[ConsumerGroupHeartbeatResponse]:
         """ConsumerGroupHeartbeat. `token` is given out here, and an id where the member may come without one."""
         if _is_too_long(beat.group_id, beat.member_id):
-            return _at_once(heartbeat_refused(ErrorCode.INVALID_REQUEST))
-        deferred, token = self._park()
+            return at_once(heartbeat_refused(ErrorCode.INVALID_REQUEST))
+        deferred, token = self._requests.park()
         asked = beat._replace(token=token)
         if not beat.member_id and not beat.needs_member_id and beat.member_epoch == JOIN_EPOCH:
             asked = asked._replace(member_id=format_uuid(self._host.new_id()))
@@ -334,8 +297,8 @@ class GroupCoordinator:
     def commit(self, commit: Commit) -> Deferred[list[ErrorCode]]:
         """OffsetCommit: an error code for each offset, in order. `token` is given out here."""
         if _is_too_long(commit.group_id):
-            return _at_once([ErrorCode.INVALID_GROUP_ID] * len(commit.offsets))
-        deferred, token = self._park()
+            return at_once([ErrorCode.INVALID_GROUP_ID] * len(commit.offsets))
+        deferred, token = self._requests.park()
         asked = commit._replace(token=token)
 
         def decide() -> Outcome:
@@ -349,7 +312,7 @@ class GroupCoordinator:
         self, group_id: str, partitions: Sequence[tuple[str, int]]
     ) -> Deferred[list[Committed | None]]:
         """What a group has stored for partitions, in order; it is durable when it comes."""
-        deferred, token = self._park()
+        deferred, token = self._requests.park()
         found = [self.groups.offsets.get(group_id, topic, partition) for topic, partition in partitions]
         self._run(Outcome(group_id, replies=[Reply(token, found)]), token, None)
         return deferred
@@ -363,7 +326,7 @@ class GroupCoordinator:
 
     def all_committed(self, group_id: str) -> Deferred[list[tuple[str, int, Committed]]]:
         """Everything a group has stored, as (topic, partition, committed)."""
-        deferred, token = self._park()
+        deferred, token = self._requests.park()
         found = list(self.groups.offsets.all_of(group_id))
         self._run(Outcome(group_id, replies=[Reply(token, found)]), token, None)
         return deferred
@@ -372,7 +335,7 @@ class GroupCoordinator:
         self, group_id: str, partitions: Sequence[tuple[str, int]]
     ) -> Deferred[tuple[ErrorCode, list[ErrorCode]]]:
         """OffsetDelete: the error for all, and one for each partition, in order."""
-        deferred, token = self._park()
+        deferred, token = self._requests.park()
         groups = self.groups
         outcome = decide_offset_delete(groups.find(group_id), groups.offsets, token, group_id, partitions)
         self._run(outcome, token, (WRITE_REFUSED, []))
@@ -380,17 +343,19 @@ class GroupCoordinator:
 
     def delete_group(self, group_id: str) -> Deferred[ErrorCode]:
         """DeleteGroups, for one group."""
-        deferred, token = self._park()
+        deferred, token = self._requests.park()
         outcome = decide_group_delete(self.groups.find(group_id), self.groups.offsets, token, group_id)
         self._run(outcome, token, WRITE_REFUSED)
         return deferred
 
     def transactions_partition(self, group_id: str) -> Deferred[int]:
         """Where the group's offsets are, which are part of a transaction; -1 if they cannot be anywhere."""
-        deferred, token = self._park()
+        deferred, token = self._requests.park()
 
         def decide() -> Outcome:
-            return Outcome(group_id, replies=[Reply(token, partition_for(group_id, self._partition_count))])
+            return Outcome(
+                group_id, replies=[Reply(token, partition_for(group_id, self._topic.partition_count))]
+            )
 
         self._run_when_created(decide, token, -1)
         return deferred
@@ -405,7 +370,7 @@ class GroupCoordinator:
 
     def describe(self, group_id: str) -> Deferred[DescribedGroup | None]:
         """The group as DescribeGroups shows it; None if there is no such classic group."""
-        deferred, token = self._park()
+        deferred, token = self._requests.park()
         group = self._classic(group_id)
         described = group.described() if group is not None else None
         self._run(Outcome(group_id, replies=[Reply(token, described)]), token, None)
@@ -413,7 +378,7 @@ class GroupCoordinator:
 
     def describe_consumer(self, group_id: str) -> Deferred[DescribedConsumerGroup | None]:
         """The group as ConsumerGroupDescribe shows it; None if there is no such consumer group."""
-        deferred, token = self._park()
+        deferred, token = self._requests.park()
         group = self.groups.find(group_id)
         described = None
         if isinstance(group, ConsumerGroup):
@@ -440,13 +405,12 @@ class GroupCoordinator:
     def _forget_everything(self) -> None:
         """Somebody has deleted the topic all this is kept in. Who waits finds out by a time-out of their own."""
         log.warning("%s was deleted: all groups and committed offsets are gone", CONSUMER_OFFSETS)
-        self._log.deleted()
-        self._partition_count = 0
+        self._topic.deleted()
         self.groups = Groups()
-        self.timers = Timers()
-        self._waiting.clear()
+        self._requests.forget()
         self._expiring = None
-        self._change_timers([TimerChange(EXPIRY, self._host.clock_ms() + self.settings.expiry_interval_ms)])
+        self._alarm.forget()
+        self._alarm.set(EXPIRY, self._host.clock_ms() + self.settings.expiry_interval_ms)
 
     # --- decisions ----------------------------------------------------------------------------------------------
 
@@ -458,25 +422,21 @@ class GroupCoordinator:
         group = self.groups.find(group_id)
         return group if isinstance(group, ClassicGroup) else None
 
-    def _park(self) -> tuple[Deferred[Any], int]:
-        self._last_token += 1
-        deferred: Deferred[Any] = Deferred()
-        self._waiting[self._last_token] = deferred
-        return deferred, self._last_token
-
     def _run(self, outcome: Outcome, token: int, refusal: Any) -> None:
         """Carry a request's decision out; `refusal` is the answer if its records cannot be written."""
         if not self._commit(outcome):
-            self._resolve([Reply(token, refusal)])
+            self._requests.answer([Reply(token, refusal)])
 
     def _commit(self, outcome: Outcome) -> bool:
         """Write, apply, set timers, and answer when it is durable. False: refused, and nothing has changed."""
-        index = partition_for(outcome.group_id, self._partition_count) if self._partition_count else 0
+        index = (
+            partition_for(outcome.group_id, self._topic.partition_count) if self._topic.partition_count else 0
+        )
         if outcome.events:
             now_ms, offset = self._host.clock_ms(), 0
             records = [encode(record, now_ms) for record in outcome.records]
             if records:
-                assert self._partition_count, "whoever makes the first record waits for the topic"
+                assert self._topic.partition_count, "whoever makes the first record waits for the topic"
                 try:
                     offset = self._log.append(index, records, now_ms, outcome.producer)
                 except StorageFailed as failure:
@@ -487,12 +447,13 @@ class GroupCoordinator:
                     return False
             self._apply(outcome, index, offset)
         if outcome.timers:
-            self._change_timers(outcome.timers)
+            self._alarm.change(outcome.timers)
         replies = outcome.replies
         if replies and not (
-            self._partition_count and self._log.when_durable(index, Parked(self._resolve, replies))
+            self._topic.partition_count
+            and self._log.when_durable(index, Parked(self._requests.answer, replies))
         ):
-            self._resolve(replies)
+            self._requests.answer(replies)
         return True
 
     def _apply(self, outcome: Outcome, index: int, offset: int) -> None:
@@ -504,70 +465,28 @@ class GroupCoordinator:
         if group is not None and group.state is not before:
             log.info("%r", group)
 
-    def _resolve(self, replies: Sequence[Reply]) -> None:
-        for token, response in replies:
-            deferred = self._waiting.pop(token, None)
-            if deferred is not None:
-                deferred.resolve(response)
-
     def _run_when_created(self, decide: Callable[[], Outcome], token: int, refusal: Any) -> None:
         """Run what may write the first record, as soon as there is a topic for it."""
-        if not self._partition_count and self._until_created is None:
-            self._partition_count = self._log.partition_count
-        if self._partition_count:
-            self._run(decide(), token, refusal)
-        elif self._until_created is not None:
-            self._until_created.append((decide, token, refusal))
-        else:
-            self._until_created = [(decide, token, refusal)]
-            self._log.create(self._created)
-
-    def _created(self) -> None:
-        waiting, self._until_created = self._until_created, None
-        assert waiting is not None
-        self._partition_count = self._log.partition_count
-        for decide, token, refusal in waiting:
-            if self._partition_count:
-                self._run(decide(), token, refusal)
-            else:
-                self._resolve([Reply(token, refusal)])
-        self._kick()
+        self._topic.run(
+            lambda: self._run(decide(), token, refusal),
+            lambda: self._requests.answer([Reply(token, refusal)]),
+        )
 
     # --- timers -------------------------------------------------------------------------------------------------
 
-    def _change_timers(self, changes: Sequence[TimerChange]) -> None:
-        for change in changes:
-            self.timers.change(change)
-        self._arm()
-
-    def _arm(self) -> None:
-        due_ms = self.timers.earliest_ms()
-        if due_ms == NEVER or (self._handle is not None and self._handle_due_ms <= due_ms):
+    def _timer_ended(self, key: TimerKey, now_ms: int) -> None:
+        if key.kind is TimerKind.EXPIRY:
+            self._expire(now_ms)
             return
-        if self._handle is not None:
-            self._handle.cancel()
-        self._handle_due_ms = due_ms
-        delay_ms = max(0, due_ms - self._host.clock_ms())
-        self._handle = self._host.call_later(delay_ms, self._timers_due)
-
-    def _timers_due(self) -> None:
-        self._handle = None
-        now_ms = self._host.clock_ms()
-        for key in self.timers.take_due(now_ms, TIMERS_PER_TURN):
-            if key.kind is TimerKind.EXPIRY:
-                self._expire(now_ms)
-                continue
-            group = self.groups.by_id.get(key.group_id)
-            if group is None:
-                continue
-            if isinstance(group, ConsumerGroup):
-                outcome = decide_consumer_timer(group, key, self._world(key.group_id))
-            else:
-                outcome = decide_timer(group, key, self.settings.classic, now_ms)
-            if not self._commit(outcome):
-                self.timers.change(TimerChange(key, now_ms + RETRY_MS))
-        self._arm()
-        self._kick()
+        group = self.groups.by_id.get(key.group_id)
+        if group is None:
+            return
+        if isinstance(group, ConsumerGroup):
+            outcome = decide_consumer_timer(group, key, self._world(key.group_id))
+        else:
+            outcome = decide_timer(group, key, self.settings.classic, now_ms)
+        if not self._commit(outcome):
+            self.timers.change(TimerChange(key, now_ms + RETRY_MS))
 
     def _expire(self, now_ms: int) -> None:
         """Look at the next groups for expired offsets; when all have been seen, again after the interval."""
@@ -591,9 +510,3 @@ def _is_too_long(*texts: str | None) -> bool:
 def _format_uuid(value: bytes) -> str:
     text = value.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _at_once(response: Any) -> Deferred[Any]:
-    deferred: Deferred[Any] = Deferred()
-    deferred.resolve(response)
-    return deferred

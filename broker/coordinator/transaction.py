@@ -211,6 +211,7 @@ class Transactions:
         self.by_id: dict[str, Transaction] = {}
         self.ending: dict[str, list[int]] = {}
         """Tokens of EndTxn requests, to be answered when their transaction is complete."""
+        self._by_producer: dict[int, str] = {}
 
     def __iter__(self) -> Iterator[Transaction]:
         return iter(self.by_id.values())
@@ -218,9 +219,9 @@ class Transactions:
     def get(self, transactional_id: str) -> Transaction | None:
         return self.by_id.get(transactional_id)
 
-    def of_producer(self, producer_id: int) -> Iterator[Transaction]:
-        """Whose an id is. Looks at all of them."""
-        return (known for known in self.by_id.values() if known.producer_id == producer_id)
+    def of_producer(self, producer_id: int) -> Transaction | None:
+        """Whose a producer id is now."""
+        return self.by_id.get(self._by_producer.get(producer_id, ""))
 
     def apply_all(self, transactional_id: str, events: Iterable[Any]) -> None:
         for event in events:
@@ -240,7 +241,9 @@ class Transactions:
     def _apply_record(self, transactional_id: str, value: TransactionLogValue | None) -> None:
         before = self.by_id.get(transactional_id)
         if value is None:
-            self.by_id.pop(transactional_id, None)
+            if before is not None:
+                del self.by_id[transactional_id]
+                self._by_producer.pop(before.producer_id, None)
             self.ending.pop(transactional_id, None)
             return
         transaction = _of_record(transactional_id, value)
@@ -250,5 +253,9 @@ class Transactions:
         ):
             transaction = transaction._replace(last_producer_epoch=before.last_producer_epoch)
         self.by_id[transactional_id] = transaction
+        if before is None or before.producer_id != transaction.producer_id:
+            if before is not None:
+                self._by_producer.pop(before.producer_id, None)
+            self._by_producer[transaction.producer_id] = transactional_id
         if transaction.state not in PREPARED:
             self.ending.pop(transactional_id, None)

@@ -21,13 +21,12 @@ for it before anybody is served.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from broker.coordinator.group_records import UnknownRecord, partition_for
 from broker.coordinator.offsets_topic import GroupLog
-from broker.coordinator.outcome import NEVER, Outcome, Reply, TimerChange, TimerKey, TimerKind
-from broker.coordinator.timers import Timers
+from broker.coordinator.outcome import Outcome, Reply, TimerChange, TimerKey, TimerKind
 from broker.coordinator.transaction import (
     PREPARED,
     State,
@@ -48,35 +47,34 @@ from broker.coordinator.transaction_decide import (
     decide_timeout,
     end_needs_producer_id,
     init_needs_producer_id,
+    timeout_key,
     verify,
 )
 from broker.coordinator.transaction_records import decode, encode
+from broker.coordinator.waiting import (
+    EXPIRY,
+    MAX_STRING_BYTES,
+    RETRY_MS,
+    WRITE_REFUSED,
+    Alarm,
+    Host,
+    Parked,
+    Requests,
+    TopicWait,
+    at_once,
+)
 from broker.request import Deferred
 from protocol.errors import ApiError, ErrorCode, Malformed, StorageFailed
 
 if TYPE_CHECKING:
     from broker.config import BrokerConfig
-    from broker.coordinator.coordinator import Handle, Host
+    from broker.coordinator.timers import Timers
     from broker.topics.partition import DurabilityWaiter
 
 log = logging.getLogger("floe.transactions")
 
-TIMERS_PER_TURN: Final = 64
-"""How many timers are seen to before clients get their turn."""
-
 EXPIRIES_PER_TURN: Final = 200
 """How many unused ids are forgotten before clients get their turn: each is a batch in the log."""
-
-RETRY_MS: Final = 1000
-"""How long what could not be written waits for its next try."""
-
-MAX_ID_BYTES: Final = 32767
-"""The longest transactional id that the record's key can hold."""
-
-EXPIRY: Final = TimerKey(TimerKind.EXPIRY, "")
-
-WRITE_REFUSED: Final = ErrorCode.NOT_COORDINATOR
-"""What Kafka says when the disk refuses or the broker stops: look for the coordinator again, and retry."""
 
 
 class Marker(NamedTuple):
@@ -130,18 +128,6 @@ class TransactionSettings(NamedTuple):
         )
 
 
-class Parked:
-    """Something to be done when what it relies on is durable."""
-
-    __slots__ = ("_then",)
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self._then = then
-
-    def durable(self) -> None:
-        self._then()
-
-
 class MarkersUnderWay:
     """The markers of one transaction: how many are not durable yet."""
 
@@ -171,30 +157,29 @@ class TransactionCoordinator:
     ) -> None:
         """`kick` wakes the flusher after an append that no request has caused."""
         self.transactions = Transactions()
-        self.timers = Timers()
         self.settings = settings
         self._log = transaction_log
         self._markers = markers
         self._producer_ids = producer_ids
         self._host = host
         self._kick = kick
-        self._partition_count = 0
-        self._waiting: dict[int, Deferred[Any]] = {}
-        self._last_token = 0
-        self._until_created: list[Callable[[], None]] | None = None
+        self._topic = TopicWait(transaction_log, kick)
+        self._requests = Requests()
+        self._alarm = Alarm(host, self._timer_ended, kick)
         self._marked: dict[
             str, set[TopicPartition]
         ] = {}  # partitions that have their marker, of what is prepared
-        self._handle: Handle | None = None
-        self._handle_due_ms = NEVER
         self._is_closed = False
+
+    @property
+    def timers(self) -> Timers:
+        return self._alarm.timers
 
     # --- start and end ------------------------------------------------------------------------------------------
 
     def load(self) -> None:
         """Take up what there is, and go on with what is prepared. Raises StorageFailed."""
-        self._partition_count = self._log.partition_count
-        for index in range(self._partition_count):
+        for index in range(self._topic.look()):
             for key, value in self._log.records(index):
                 try:
                     record = decode(key, value)
@@ -203,35 +188,34 @@ class TransactionCoordinator:
                     continue
                 self.transactions.apply(record.key.transactional_id, record)
         now_ms = self._host.clock_ms()
-        self._change_timers([TimerChange(EXPIRY, now_ms + self.settings.expiry_interval_ms)])
+        self._alarm.set(EXPIRY, now_ms + self.settings.expiry_interval_ms)
         for transaction in list(self.transactions):
             if transaction.state is State.ONGOING:
-                self._change_timers([_timeout(transaction)])
+                due_ms = transaction.start_ms + transaction.timeout_ms
+                self._alarm.set(timeout_key(transaction.transactional_id), due_ms)
             elif transaction.state in PREPARED:
                 self._write_markers(transaction)
 
     def adopt(self, producer_id: int, producer_epoch: int, topic: str, partition: int) -> None:
         """A partition holds an open transaction that is not known here: it was added just before a crash that kept the
         records, and lost that. It is added again."""
-        for transaction in list(self.transactions.of_producer(producer_id)):
-            if transaction.producer_epoch == producer_epoch:
-                asked = AddPartitions(
-                    transaction.transactional_id,
-                    producer_id,
-                    producer_epoch,
-                    frozenset(((topic, partition),)),
-                    transaction.client_version,
-                )
-                if not self.add_now(asked):
-                    log.info("%s-%d is part of %s after all", topic, partition, transaction.transactional_id)
-                return
+        transaction = self.transactions.of_producer(producer_id)
+        if transaction is None or transaction.producer_epoch != producer_epoch:
+            return
+        asked = AddPartitions(
+            transaction.transactional_id,
+            producer_id,
+            producer_epoch,
+            frozenset(((topic, partition),)),
+            transaction.client_version,
+        )
+        if not self.add_now(asked):
+            log.info("%s-%d is part of %s after all", topic, partition, transaction.transactional_id)
 
     def close(self) -> None:
         """No timer ends any more, and nothing more is written. Requests that wait stay unanswered."""
         self._is_closed = True
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        self._alarm.close()
         self._log.close()
 
     def checkpoint_steps(self) -> Iterator[Callable[[], None]]:
@@ -241,15 +225,13 @@ class TransactionCoordinator:
     def forget_everything(self) -> None:
         """Somebody has deleted the topic all this is kept in."""
         log.warning("__transaction_state was deleted: all transactional ids are gone")
-        self._log.deleted()
-        self._partition_count = 0
+        self._topic.deleted()
         self.transactions = Transactions()
-        self.timers = Timers()
         self._marked.clear()
-        waiting, self._waiting = self._waiting, {}
-        for deferred in waiting.values():
+        for deferred in self._requests.forget():
             deferred.resolve(Granted(WRITE_REFUSED))
-        self._change_timers([TimerChange(EXPIRY, self._host.clock_ms() + self.settings.expiry_interval_ms)])
+        self._alarm.forget()
+        self._alarm.set(EXPIRY, self._host.clock_ms() + self.settings.expiry_interval_ms)
 
     # --- producers ----------------------------------------------------------------------------------------------
 
@@ -257,13 +239,13 @@ class TransactionCoordinator:
         self, transactional_id: str, timeout_ms: int, expected: tuple[int, int] | None
     ) -> Deferred[Granted]:
         """InitProducerId with a transactional id."""
-        if not transactional_id or len(transactional_id.encode()) > MAX_ID_BYTES:
-            return _at_once(Granted(ErrorCode.INVALID_REQUEST))
+        if not transactional_id or len(transactional_id.encode()) > MAX_STRING_BYTES:
+            return at_once(Granted(ErrorCode.INVALID_REQUEST))
         if not 0 < timeout_ms <= self.settings.max_timeout_ms:
-            return _at_once(Granted(ErrorCode.INVALID_TRANSACTION_TIMEOUT))
-        deferred, token = self._park()
+            return at_once(Granted(ErrorCode.INVALID_TRANSACTION_TIMEOUT))
+        deferred, token = self._requests.park()
         asked = InitProducer(token, transactional_id, timeout_ms, expected)
-        self._when_created(lambda: self._init(asked), token)
+        self._topic.run(lambda: self._init(asked), lambda: self._refuse(token, WRITE_REFUSED))
         return deferred
 
     def _init(self, asked: InitProducer) -> None:
@@ -288,8 +270,8 @@ class TransactionCoordinator:
     ) -> Deferred[Granted]:
         """EndTxn."""
         if not transactional_id:
-            return _at_once(Granted(ErrorCode.INVALID_REQUEST))
-        deferred, token = self._park()
+            return at_once(Granted(ErrorCode.INVALID_REQUEST))
+        deferred, token = self._requests.park()
         asked = EndTransaction(
             token, transactional_id, producer_id, producer_epoch, is_committed, client_version
         )
@@ -329,14 +311,14 @@ class TransactionCoordinator:
 
     def when_durable(self, transactional_id: str, waiter: DurabilityWaiter) -> bool:
         """Have `waiter` called when all that is decided on an id by now is durable; False if it is."""
-        if not self._partition_count:
+        if not self._topic.partition_count:
             return False
-        return self._log.when_durable(partition_for(transactional_id, self._partition_count), waiter)
+        return self._log.when_durable(partition_for(transactional_id, self._topic.partition_count), waiter)
 
     def durable(self, transactional_id: str, value: Any = None) -> Deferred[Any]:
         """`value`, when all that is decided on an id by now is durable."""
         deferred: Deferred[Any] = Deferred()
-        if not self.when_durable(transactional_id, Parked(lambda: deferred.resolve(value))):
+        if not self.when_durable(transactional_id, Parked(deferred.resolve, value)):
             deferred.resolve(value)
         return deferred
 
@@ -351,62 +333,31 @@ class TransactionCoordinator:
 
     # --- decisions ----------------------------------------------------------------------------------------------
 
-    def _park(self) -> tuple[Deferred[Any], int]:
-        self._last_token += 1
-        deferred: Deferred[Any] = Deferred()
-        self._waiting[self._last_token] = deferred
-        return deferred, self._last_token
-
     def _with_producer_id(self, use: Callable[[int], None], token: int) -> None:
         def taken(producer_id: int | ApiError) -> None:
             if isinstance(producer_id, ApiError):
-                self._resolve([Reply(token, Granted(producer_id.code))])
-            elif self._partition_count and not self._is_closed:
+                self._refuse(token, producer_id.code)
+            elif self._topic.partition_count and not self._is_closed:
                 use(producer_id)
                 self._kick()
             else:
-                self._resolve([Reply(token, Granted(WRITE_REFUSED))])
+                self._refuse(token, WRITE_REFUSED)
 
         self._producer_ids.take().then(taken)
 
-    def _when_created(self, work: Callable[[], None], token: int) -> None:
-        """Do what may write the first record, as soon as there is a topic for it."""
-        if not self._partition_count and self._until_created is None:
-            self._partition_count = self._log.partition_count
-        if self._partition_count:
-            work()
-            return
-
-        def created() -> None:
-            if self._partition_count:
-                work()
-            else:
-                self._resolve([Reply(token, Granted(WRITE_REFUSED))])
-
-        if self._until_created is not None:
-            self._until_created.append(created)
-            return
-        self._until_created = [created]
-        self._log.create(self._created)
-
-    def _created(self) -> None:
-        waiting, self._until_created = self._until_created, None
-        assert waiting is not None
-        self._partition_count = self._log.partition_count
-        for work in waiting:
-            work()
-        self._kick()
+    def _refuse(self, token: int, code: ErrorCode) -> None:
+        self._requests.answer([Reply(token, Granted(code))])
 
     def _run(self, outcome: Outcome, token: int) -> None:
         if not self._commit(outcome):
-            self._resolve([Reply(token, Granted(WRITE_REFUSED))])
+            self._refuse(token, WRITE_REFUSED)
 
     def _commit(self, outcome: Outcome) -> bool:
         """Write, apply, set timers, and answer when it is durable. False: refused, and nothing has changed."""
         transactional_id = outcome.group_id
         if outcome.events:
-            assert self._partition_count, "whoever makes the first record waits for the topic"
-            index = partition_for(transactional_id, self._partition_count)
+            assert self._topic.partition_count, "whoever makes the first record waits for the topic"
+            index = partition_for(transactional_id, self._topic.partition_count)
             now_ms = self._host.clock_ms()
             try:
                 self._log.append(index, [encode(record, now_ms) for record in outcome.records], now_ms)
@@ -418,22 +369,19 @@ class TransactionCoordinator:
                 return False
             self.transactions.apply_all(transactional_id, outcome.events)
         if outcome.timers:
-            self._change_timers(outcome.timers)
+            self._alarm.change(outcome.timers)
         replies = outcome.replies
-        if replies and not self.when_durable(transactional_id, Parked(lambda: self._resolve(replies))):
-            self._resolve(replies)
+        if replies and not self.when_durable(transactional_id, Parked(self._requests.answer, replies)):
+            self._requests.answer(replies)
         transaction = self.transactions.get(transactional_id)
-        if outcome.events and transaction is not None and transaction.state in PREPARED:
-            prepared = transaction
-            if not self.when_durable(transactional_id, Parked(lambda: self._write_markers(prepared))):
-                self._write_markers(prepared)
+        if (
+            outcome.events
+            and transaction is not None
+            and transaction.state in PREPARED
+            and not self.when_durable(transactional_id, Parked(self._write_markers, transaction))
+        ):
+            self._write_markers(transaction)
         return True
-
-    def _resolve(self, replies: Sequence[Reply]) -> None:
-        for token, response in replies:
-            deferred = self._waiting.pop(token, None)
-            if deferred is not None:
-                deferred.resolve(response)
 
     # --- markers ------------------------------------------------------------------------------------------------
 
@@ -442,7 +390,7 @@ class TransactionCoordinator:
         transactional_id = transaction.transactional_id
         if self._is_closed or not self._is_current(transaction):
             return
-        index = partition_for(transactional_id, self._partition_count)
+        index = partition_for(transactional_id, self._topic.partition_count)
         marker = Marker(
             transaction.producer_id,
             transaction.producer_epoch,
@@ -479,11 +427,10 @@ class TransactionCoordinator:
     def _markers_delayed(self, transaction: Transaction, now_ms: int) -> None:
         """Try again later; so does whoever waits for the end."""
         transactional_id = transaction.transactional_id
-        key = TimerKey(TimerKind.MARKERS, transactional_id)
-        self._change_timers([TimerChange(key, now_ms + RETRY_MS)])
+        self._alarm.set(TimerKey(TimerKind.MARKERS, transactional_id), now_ms + RETRY_MS)
         waiting = self.transactions.ending.pop(transactional_id, [])
-        later = Granted(ErrorCode.CONCURRENT_TRANSACTIONS)
-        self._resolve([Reply(token, later) for token in waiting])
+        for token in waiting:
+            self._refuse(token, ErrorCode.CONCURRENT_TRANSACTIONS)
         self._kick()
 
     def _is_current(self, transaction: Transaction) -> bool:
@@ -505,41 +452,21 @@ class TransactionCoordinator:
 
     # --- timers -------------------------------------------------------------------------------------------------
 
-    def _change_timers(self, changes: Sequence[TimerChange]) -> None:
-        for change in changes:
-            self.timers.change(change)
-        self._arm()
-
-    def _arm(self) -> None:
-        due_ms = self.timers.earliest_ms()
-        if self._is_closed or due_ms == NEVER or (self._handle is not None and self._handle_due_ms <= due_ms):
-            return
-        if self._handle is not None:
-            self._handle.cancel()
-        self._handle_due_ms = due_ms
-        delay_ms = max(0, due_ms - self._host.clock_ms())
-        self._handle = self._host.call_later(delay_ms, self._timers_due)
-
-    def _timers_due(self) -> None:
-        self._handle = None
-        now_ms = self._host.clock_ms()
-        for key in self.timers.take_due(now_ms, TIMERS_PER_TURN):
-            transaction = self.transactions.get(key.group_id)
-            if key.kind is TimerKind.EXPIRY:
-                self._expire(now_ms)
-            elif key.kind is TimerKind.MARKERS:
-                if transaction is not None and transaction.state in PREPARED:
-                    self._write_markers(transaction)
-            else:
-                assert key.kind is TimerKind.TRANSACTION
-                outcome = decide_timeout(transaction, now_ms)
-                if outcome is None:
-                    continue
-                log.info("transaction %s has taken too long and is aborted", key.group_id)
-                if not self._commit(outcome):
-                    self.timers.change(TimerChange(key, now_ms + RETRY_MS))
-        self._arm()
-        self._kick()
+    def _timer_ended(self, key: TimerKey, now_ms: int) -> None:
+        transaction = self.transactions.get(key.group_id)
+        if key.kind is TimerKind.EXPIRY:
+            self._expire(now_ms)
+        elif key.kind is TimerKind.MARKERS:
+            if transaction is not None and transaction.state in PREPARED:
+                self._write_markers(transaction)
+        else:
+            assert key.kind is TimerKind.TRANSACTION
+            outcome = decide_timeout(transaction, now_ms)
+            if outcome is None:
+                return
+            log.info("transaction %s has taken too long and is aborted", key.group_id)
+            if not self._commit(outcome):
+                self.timers.change(TimerChange(key, now_ms + RETRY_MS))
 
     def _expire(self, now_ms: int) -> None:
         due_ms = now_ms + self.settings.expiry_interval_ms
@@ -556,14 +483,3 @@ class TransactionCoordinator:
             expired += 1
             log.info("transactional id %s is forgotten", transaction.transactional_id)
         self.timers.change(TimerChange(EXPIRY, due_ms))
-
-
-def _timeout(transaction: Transaction) -> TimerChange:
-    key = TimerKey(TimerKind.TRANSACTION, transaction.transactional_id)
-    return TimerChange(key, transaction.start_ms + transaction.timeout_ms)
-
-
-def _at_once(granted: Granted) -> Deferred[Granted]:
-    deferred: Deferred[Granted] = Deferred()
-    deferred.resolve(granted)
-    return deferred

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.coordinator.answers import gathered, mapped
 from broker.coordinator.transaction_decide import AddPartitions
-from broker.request import Deferred
+from broker.coordinator.waiting import at_once
 from protocol.errors import ErrorCode
 from protocol.messages.add_partitions_to_txn import (
     AddPartitionsToTxnPartitionResult,
@@ -26,7 +26,7 @@ from protocol.messages.add_partitions_to_txn import (
 )
 
 if TYPE_CHECKING:
-    from broker.request import Request
+    from broker.request import Deferred, Request
     from broker.runtime import Broker
 
 _FENCED_VERSION: Final = 2
@@ -70,9 +70,9 @@ def _add(
             else ErrorCode.OPERATION_NOT_ATTEMPTED
             for partition in named
         }
-        return _resolved(_result(transaction, codes, version))
+        return at_once(_result(transaction, codes, version))
     if transaction.verify_only:
-        return _resolved(_result(transaction, broker.transactions.verify(asked), version))
+        return at_once(_result(transaction, broker.transactions.verify(asked), version))
     return mapped(
         broker.transactions.add(asked),
         lambda code: _result(transaction, dict.fromkeys(named, code), version),
@@ -82,12 +82,6 @@ def _add(
 def _exists(broker: Broker, name: str, index: int) -> bool:
     topic = broker.catalog.topics.get(name)
     return topic is not None and 0 <= index < topic.partition_count
-
-
-def _resolved(result: AddPartitionsToTxnResult) -> Deferred[AddPartitionsToTxnResult]:
-    deferred: Deferred[AddPartitionsToTxnResult] = Deferred()
-    deferred.resolve(result)
-    return deferred
 
 
 def _result(

@@ -186,8 +186,10 @@ def _open_transaction(broker: Broker, opened: Log) -> str | None:
     if first is None or first[1] != offset:
         return f"a transaction since offset {offset} that is ending"
     producer_id = first[0]
-    names = [known.transactional_id for known in broker.transactions.transactions.of_producer(producer_id)]
-    who = f"{names[0]}, producer {producer_id}" if names else f"producer {producer_id}, which nobody knows"
+    known = broker.transactions.transactions.of_producer(producer_id)
+    who = f"producer {producer_id}, which nobody knows"
+    if known is not None:
+        who = f"{known.transactional_id}, producer {producer_id}"
     return f"a transaction that is open since offset {offset}: {who}"
 
 

@@ -65,7 +65,7 @@ class AnswersAtOnce(TransactionCoordinator):
 
     def _commit(self, outcome: Outcome) -> bool:
         is_written = super()._commit(outcome)
-        self._resolve(outcome.replies)
+        self._requests.answer(outcome.replies)
         return is_written
 
 
