@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ _SIGNS = {PASS: "✓", FAIL: "✗", NOT_RUN: "·"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One feature's result; `reason` is empty where it passed."""
+    """One feature's result. `reason` is why it is not a pass, or not one at the first try."""
 
     client: str
     version: str
@@ -47,24 +47,14 @@ def save(path: Path, rows: Sequence[Row]) -> None:
     path.write_text(f"[\n{lines}\n]\n")
 
 
-def merge(old: Iterable[Row], new: Sequence[Row], order: Sequence[str]) -> list[Row]:
-    """Return `new`, and `old` for the clients that did not run this time, in the clients' `order`.
-
-    Clients that are not in `order` have left the project: their rows go.
-    """
-    ran = {row.client for row in new}
-    rows = [row for row in old if row.client not in ran] + list(new)
-    return sorted((row for row in rows if row.client in order), key=lambda row: order.index(row.client))
-
-
 def summary(rows: Sequence[Row]) -> str:
-    """Return the table of all clients: a line for each version, with what did not pass."""
-    lines = ["| client | version | passed | failed or not run |", "|---|---|---|---|"]
+    """Return the table of all clients: a line for each version, with what there is to say about its rows."""
+    lines = ["| client | version | passed | failed, not run, or not at once |", "|---|---|---|---|"]
     for client, version in dict.fromkeys((row.client, row.version) for row in rows):
         mine = [row for row in rows if (row.client, row.version) == (client, version)]
         passed = sum(row.result == PASS for row in mine)
         rest = "; ".join(
-            f"{row.feature} {_SIGNS[row.result]} {_cell(row.reason)}" for row in mine if row.result != PASS
+            f"{row.feature} {_SIGNS[row.result]} {_cell(row.reason)}" for row in mine if row.reason
         )
         lines.append(f"| [{client}]({client}/) | {version} | {passed} of {len(mine)} | {rest} |")
     return "\n".join(lines)
@@ -93,12 +83,12 @@ def details(rows: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def show_in(page: str, rows: Sequence[Row]) -> str:
-    """Return `page` (Markdown) with what stands between the two marks replaced by the tables of `rows`."""
+def show_in(page: str, rows: Sequence[Row], title: str) -> str:
+    """Return `page` (Markdown) with what stands between the two marks replaced by `title` and the tables of `rows`."""
     before, _, rest = page.partition(_BEGIN)
     _, mark, after = rest.partition(_END)
     assert mark, "the page has no place for the matrix"
-    return f"{before}{_BEGIN}\n\n{summary(rows)}\n\n{details(rows)}\n\n{_END}{after}"
+    return f"{before}{_BEGIN}\n\n{title}\n\n{summary(rows)}\n\n{details(rows)}\n\n{_END}{after}"
 
 
 def _cell(text: str) -> str:
