@@ -8,7 +8,8 @@
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 BUILD=${FLOE_COMPAT_BUILD:-$HERE/../.build}/$(basename "$HERE")
-JAVA_FLAGS=(-Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto)
+# Codecs unpack their libraries into Java's folder for temporary files, and a JVM that is ended leaves them there.
+JAVA_FLAGS=(-Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto "-Djava.io.tmpdir=${SCRATCH:-/tmp}")
 VERSIONS=()
 SMOKE=()
 

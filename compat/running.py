@@ -36,6 +36,8 @@ _SETTINGS = {
 heartbeat, and five seconds each are most of a run."""
 BROKER_UNHARMED = "broker unharmed"
 """The runner's own feature: the broker is alive after the client, and logged no traceback."""
+UNREADABLE = "an unreadable report"
+"""The runner's own feature, which can only fail: a line that begins as a report and is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ def run_version(
     installed = execute(client.command("install", version), environment, install_limit_s, logs / "install")
     if installed.code != 0:
         return [Row(client.name, version, EVERYTHING, NOT_RUN, installed.last_words())]
-    with tempfile.TemporaryDirectory(prefix="floe-compat-") as scratch:
+    # What was killed a moment ago may still be writing: what is left of it then is no reason to end the whole run.
+    with tempfile.TemporaryDirectory(prefix="floe-compat-", ignore_cleanup_errors=True) as scratch:
         floe = FloeProcess(Path(scratch) / "data", _SETTINGS)
         try:
             floe.start()
@@ -103,6 +106,7 @@ def run_version(
                 "FLOE_BOOTSTRAP": floe.bootstrap,
                 "FLOE_DATA": str(floe.data_dir),
                 "SCRATCH": scratch,
+                "TMPDIR": scratch,  # whatever a client that is ended leaves behind goes with it
             }
             ended = execute(client.command("run", version), environment, RUN_LIMIT_S, logs / "run")
             alive = floe.is_running
@@ -121,8 +125,11 @@ def parse_report(client: str, version: str, lines: Iterable[str]) -> list[Row]:
     for line in lines:
         if not line.startswith('{"feature"'):
             continue
-        told = json.loads(line)
-        row = Row(client, version, told["feature"], told["result"], _reason(told))
+        try:
+            told = json.loads(line)
+            row = Row(client, version, told["feature"], told["result"], _reason(told))
+        except (ValueError, KeyError, AssertionError):
+            row = Row(client, version, UNREADABLE, FAIL, without_paths(line)[:_LAST_WORDS])
         if row.feature not in rows or rows[row.feature].result == PASS:
             rows[row.feature] = row
     return list(rows.values())
@@ -173,7 +180,7 @@ def _broker_row(client: str, version: str, alive: bool, log: str) -> Row:
 
 def regressions(client: Client, version: str, rows: Iterable[Row]) -> list[Row]:
     """Return the rows that failed though `tests.allow` says that they pass."""
-    allowed = {*client.allowed(version), BROKER_UNHARMED}
+    allowed = {*client.allowed(version), BROKER_UNHARMED, UNREADABLE}
     return [row for row in rows if row.result == FAIL and row.feature in allowed]
 
 

@@ -22,7 +22,7 @@ install() {
 }
 
 run() {
-    SPARK_JARS=$BUILD/jars PYTHONPATH="$HERE/.." "$BUILD/$1/bin/python" "$HERE/program.py"
+    SPARK_JARS=$BUILD/jars SPARK_LOCAL_DIRS=$SCRATCH JAVA_TOOL_OPTIONS="-Djava.io.tmpdir=$SCRATCH" PYTHONPATH="$HERE/.." "$BUILD/$1/bin/python" "$HERE/program.py"
 }
 
 main "$@"

@@ -18,7 +18,7 @@ install() {
 }
 
 run() {
-    SPARK_JARS=$BUILD/jars "$HERE/../../.venv/bin/python" "$HERE/program.py" "$BUILD/$1/bin/python" "$HERE/${1%%-*}_reader.py"
+    SPARK_JARS=$BUILD/jars SPARK_LOCAL_DIRS=$SCRATCH JAVA_TOOL_OPTIONS="-Djava.io.tmpdir=$SCRATCH" "$HERE/../../.venv/bin/python" "$HERE/program.py" "$BUILD/$1/bin/python" "$HERE/${1%%-*}_reader.py"
 }
 
 main "$@"

@@ -9,6 +9,7 @@ import pytest
 from compat.matrix import EVERYTHING, FAIL, NOT_RUN, PASS, Row
 from compat.running import (
     BROKER_UNHARMED,
+    UNREADABLE,
     Client,
     find,
     parse_allow,
@@ -95,3 +96,22 @@ def test_a_feature_that_newly_passes_is_told(tmp_path: Path) -> None:
     client = client_of(tmp_path / "one", GROUPS_PASS, allow="")
     rows = run_version(client, "1.0", tmp_path / "build")
     assert [row.feature for row in unlisted(client, "1.0", rows)] == ["groups"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"feature": "acks", "result": "pa', '{"feature": "acks"}', '{"feature": "acks", "result": "maybe"}'],
+)
+def test_a_report_that_cannot_be_read_is_a_failure_and_no_end_of_the_run(tmp_path: Path, line: str) -> None:
+    client = client_of(tmp_path / "one", f"echo '{line}'; {GROUPS_PASS}")
+    rows = run_version(client, "1.0", tmp_path / "build")
+    assert regressions(client, "1.0", rows) == [Row("one", "1.0", UNREADABLE, FAIL, line)]
+
+
+def test_temporary_files_go_with_the_run(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    client = client_of(tmp_path / "one", f'mktemp >{mark}; echo "${{JAVA_FLAGS[*]}}" >>{mark}; {GROUPS_PASS}')
+    run_version(client, "1.0", tmp_path / "build")
+    left, flags = mark.read_text().splitlines()
+    assert not Path(left).exists()
+    assert f"-Djava.io.tmpdir={Path(left).parent}" in flags

@@ -33,6 +33,7 @@ _HEAP = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    f"-Djava.io.tmpdir={tempfile.gettempdir()}",
 )
 
 
