@@ -10,7 +10,8 @@ Stop    close every open log → save the checkpoints → clean-shutdown mark, d
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from wal.checkpoint import TopicPartition, format_offsets, read_offsets, replace_file
@@ -31,6 +32,7 @@ from wal.layout import (
     partition_directory,
 )
 from wal.log import Log, LogConfig
+from wal.settling import Settling
 from wal.storage import Storage, read_file
 
 log = logging.getLogger("floe.wal")
@@ -49,6 +51,7 @@ class DataFolder:
         self._storage = storage
         self._flusher = flusher
         self._open: dict[TopicPartition, Log] = {}
+        self._settling: Settling | None = None
         self.root = root
         storage.lock(f"{root}/{LOCK}")
         clean = f"{root}/{CLEAN_SHUTDOWN}"
@@ -127,12 +130,27 @@ class DataFolder:
             is_clean=self.was_clean or not is_known,
             now_ms=now_ms,
             save_log_start=lambda offset: self._save_log_start(key, offset),
+            settling=self._settling,
         )
         opened.save_recovery_point = lambda offset: self._save_recovery_point(key, offset)
         self._open[key] = opened
         for damage in opened.damage:
             log.error("%s", damage)
         return opened
+
+    @contextmanager
+    def recovering(self) -> Iterator[None]:
+        """Logs that are opened meanwhile are made durable together at the end, and must not be used before.
+
+        Raises StorageFailed.
+        """
+        assert self._settling is None
+        self._settling = Settling()
+        try:
+            yield
+            self._settling.finish(self._storage)
+        finally:
+            self._settling = None
 
     def delete_log(self, key: TopicPartition, topic_id: bytes) -> str | None:
         """Take a partition out of service: its folder is renamed durably, and is the caller's to `remove`.

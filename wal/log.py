@@ -2,7 +2,8 @@
 be.
 
     log_start_offset ≤ durable_offset ≤ log_end_offset
-            │                  │                └ next offset to be given out: everything below is written
+            │                  │                └ next offset to be given out: everything below is written, or will
+            │                  │                  be by the flusher
             │                  └ everything below is synced; with one replica this is the high watermark
             └ everything below is deleted
 
@@ -23,6 +24,7 @@ from protocol.records import RecordBatch, place
 from wal import lookup, recovery, retention
 from wal.checkpoint import put_file
 from wal.errors import Damage, DiskFull, StorageFailed
+from wal.file_slice import FileSlice
 from wal.flusher import Durable, Flusher
 from wal.layout import (
     LEADER_EPOCH_CHECKPOINT,
@@ -35,8 +37,9 @@ from wal.layout import (
 from wal.producer_state import AppendedBatch, ProducerEntry
 from wal.retries import remember_batches
 from wal.segment import Segment
+from wal.settling import Settling
 from wal.snapshots import Snapshots
-from wal.storage import OpenFile, Storage
+from wal.storage import Storage
 from wal.txn_index import AbortedTransaction, collect
 from wal.walk import Recovered
 
@@ -58,6 +61,8 @@ class LogConfig:
     """Largest step in which the active segment's space is reserved; 0 reserves none."""
     producer_id_expiration_ms: int = 24 * 3600 * 1000
     file_delete_delay_ms: int = 60_000
+    deferred_write_bytes: int = 128 << 10
+    """Writes from this size on may be left to the flusher: below, to hand them over costs more than they do."""
     delete_is_enabled: bool = True
     """`cleanup.policy` has `delete`: retention applies."""
     compact_is_enabled: bool = False
@@ -71,32 +76,8 @@ class Appended(NamedTuple):
     last_offset: int
     duplicate: bool
     log_start_offset: int
-
-
-class FileSlice:
-    """Bytes of a file, not read yet. Holds the file open. Nothing in them is at `next_offset` or later."""
-
-    __slots__ = ("file", "length", "next_offset", "position")
-
-    def __init__(self, file: OpenFile, position: int, length: int, next_offset: int) -> None:
-        assert position >= 0 and length > 0
-        self.file = file
-        self.position = position
-        self.length = length
-        self.next_offset = next_offset
-
-    def fileno(self) -> int:
-        return self.file.fileno()
-
-    def read(self) -> bytes:
-        """The bytes. Raises StorageFailed."""
-        data = self.file.read_at(self.position, self.length)
-        if len(data) != self.length:
-            raise StorageFailed(f"a slice of {self.length} bytes ends after {len(data)}")
-        return data
-
-    def __repr__(self) -> str:
-        return f"FileSlice({self.file!r}, {self.position}, {self.length})"
+    is_written: bool
+    """It and everything before it survives the end of the process. Otherwise only what is durable does."""
 
 
 class Log:
@@ -119,12 +100,14 @@ class Log:
         is_clean: bool = True,
         now_ms: int = 0,
         save_log_start: Callable[[int], None] | None = None,
+        settling: Settling | None = None,
     ) -> None:
         """Open what is in `directory`.
 
         Everything below `recovery_point` is known to be synced. Unless the log was closed cleanly
         (`is_clean`), what comes after is walked, checked, and cut off at the first bad batch.
-        `save_log_start` makes a new log start offset durable before it takes effect.
+        `save_log_start` makes a new log start offset durable before it takes effect. With `settling`
+        the log may be used only once that is finished.
         """
         self.storage = storage
         self.flusher = flusher
@@ -137,7 +120,9 @@ class Log:
         """Makes it durable that everything below an offset is synced. Raises DiskFull, StorageFailed."""
         self.offline: StorageFailed | None = None
         self._take_over(
-            recovery.open_log(storage, directory, config, log_start_offset, recovery_point, is_clean, now_ms)
+            recovery.open_log(
+                storage, directory, config, log_start_offset, recovery_point, is_clean, now_ms, settling
+            )
         )
 
     def _take_over(self, opened: recovery.Opened) -> None:
@@ -199,12 +184,18 @@ class Log:
     # --- append ---
 
     def append(
-        self, buffer: memoryview, batches: list[RecordBatch], now_ms: int, check_producers: bool = True
+        self,
+        buffer: memoryview,
+        batches: list[RecordBatch],
+        now_ms: int,
+        check_producers: bool = True,
+        may_defer: bool = False,
     ) -> Appended:
         """Write batches that lie one after the other in the writable `buffer`, giving them offsets.
 
         CRC, sizes and timestamps are the caller's to check; `check_producers=False` is for coordinators,
-        whose markers have no sequences. A duplicate of an idempotent producer is not written again.
+        whose markers have no sequences. A duplicate of an idempotent producer is not written again. With
+        `may_defer` the bytes may be written later, and `buffer` has to stay as it is until they are durable.
         Raises ApiError (sequence, epoch, RECORD_LIST_TOO_LARGE), DiskFull, StorageFailed.
         """
         if self.offline is not None:
@@ -214,7 +205,8 @@ class Log:
         if has_producer and check_producers:
             original = self._check_producers(batches)
             if original is not None:
-                return Appended(original.base_offset, original.last_offset, True, self.log_start_offset)
+                start = self.log_start_offset
+                return Appended(original.base_offset, original.last_offset, True, start, self._is_written)
         base_offset = next_offset = self.log_end_offset
         leader_epoch = self.leader_epoch
         length = 0
@@ -234,7 +226,8 @@ class Log:
         ):
             segment = self._roll(length, now_ms)
         assert segment.next_offset == base_offset
-        segment.append(buffer, batches, config.index_interval_bytes, config.preallocate_bytes)
+        may_defer = may_defer and length >= config.deferred_write_bytes
+        segment.append(buffer, batches, config.index_interval_bytes, config.preallocate_bytes, may_defer)
         assert segment.next_offset == next_offset
         self.log_end_offset = next_offset
         if has_producer:
@@ -242,7 +235,11 @@ class Log:
         self._is_saved = False
         if not segment.dirty:
             self.flusher.mark_dirty(segment)
-        return Appended(base_offset, next_offset - 1, False, self.log_start_offset)
+        return Appended(base_offset, next_offset - 1, False, self.log_start_offset, not segment.unwritten)
+
+    @property
+    def _is_written(self) -> bool:
+        return self._active is None or not self._active.unwritten
 
     def _check_producers(self, batches: list[RecordBatch]) -> AppendedBatch | None:
         try:
@@ -293,6 +290,8 @@ class Log:
         old, base_offset = self._active, self.log_end_offset
         if old is not None and old.size == 0:
             return old
+        if not self._is_written:
+            self.flusher.drain()  # so that only the active segment ever has anything unwritten
         if not self._directory_is_complete:
             self._make_directory()
         if old is not None and self.durable_offset <= old.base_offset:

@@ -14,7 +14,8 @@ After a crash, in numbered passes:
                     indexes, producer state and leader epochs are rebuilt on the way
     5  decide       where the batches stop, by the table DECISIONS in walk.py
     6  cut          the tail at the first bad batch, reserved space, segments and snapshots behind the end
-    7  sync         what was walked and cut, files before folders: only now does it count as durable
+    7  sync         the cuts are carried out, then what was walked and cut is synced, files before folders: only
+                    now does it count as durable. Many logs share this pass (`settling.py`)
 
 Everything below the recovery point was synced and acknowledged, so bytes there that are not batches any more
 are damage: they are reported and stay where they are, and the log goes on behind them. Offsets are never
@@ -47,6 +48,7 @@ from wal.leader_epochs import CorruptCheckpoint as CorruptLeaderEpochs
 from wal.leader_epochs import LeaderEpochs
 from wal.producer_state import ProducerState
 from wal.segment import Segment
+from wal.settling import Settling
 from wal.snapshots import Snapshots, snapshot_offsets
 from wal.storage import Storage, read_file
 from wal.walk import Cut, Recovered, Walker
@@ -88,9 +90,11 @@ def open_log(
     recovery_point: int,
     is_clean: bool,
     now_ms: int,
+    settling: Settling | None = None,
 ) -> Opened:
     """Open the log in `directory`, walking it if it was not closed cleanly or does not look like it.
 
+    With `settling` a recovered log may be used only once that is finished, which is the caller's.
     Raises StorageFailed.
     """
     opened = Opened(log_start_offset)
@@ -110,9 +114,11 @@ def open_log(
         # The marker vouches for everything up to the snapshot that the clean stop wrote.
         recovery_point = max(recovery_point, max(snapshots, default=0))
         opened.segments = [Segment(storage, directory, base) for base in bases]
-    _Recovery(storage, directory, config, opened, max(recovery_point, log_start_offset), now_ms).run(
-        snapshots
-    )
+    own = Settling() if settling is None else settling
+    end = max(recovery_point, log_start_offset)
+    _Recovery(storage, directory, config, opened, end, now_ms, own).run(snapshots)
+    if settling is None:
+        own.finish(storage)
     return opened
 
 
@@ -195,7 +201,9 @@ def load_sealed(segment: Segment, next_base_offset: int, config: LogConfig) -> N
     segment.time_index.reset()
     rebuilt = Segment(segment.storage, segment.directory, segment.base_offset)
     recovered = Recovered()
-    Walker(rebuilt, config, recovered, next_base_offset, next_base_offset, None, None).walk()
+    settling = Settling()
+    Walker(rebuilt, config, recovered, next_base_offset, next_base_offset, None, None, settling).walk()
+    settling.finish(segment.storage)
     _adopt(segment, rebuilt)
 
 
@@ -218,7 +226,9 @@ class _Recovery:
         opened: Opened,
         recovery_point: int,
         now_ms: int,
+        settling: Settling,
     ) -> None:
+        self.settling = settling
         self.storage = storage
         self.directory = directory
         self.config = config
@@ -239,7 +249,7 @@ class _Recovery:
             if not self._walk(end - 1):
                 break
         self._cut(end, snapshots)
-        self._sync(first)
+        self.settling.add(lambda: self._sync(first))
         assert self.opened.log_end_offset >= self.recovery_point
 
     def _first_to_walk(self) -> int:
@@ -277,6 +287,7 @@ class _Recovery:
             next_base,
             opened.producers,
             opened.epochs,
+            self.settling,
         )
         goes_on = walker.walk()
         opened.log_end_offset = max(walker.next_offset, opened.log_start_offset)

@@ -16,6 +16,7 @@ from wal.layout import LOG_SUFFIX
 from wal.leader_epochs import LeaderEpochs
 from wal.producer_state import CompletedTransaction, ProducerState
 from wal.segment import Segment
+from wal.settling import Settling
 from wal.txn_index import AbortedTransaction
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Walker:
         next_base: int | None,
         producers: ProducerState | None,
         epochs: LeaderEpochs | None,
+        settling: Settling,
     ) -> None:
         self.segment = segment
         self.config = config
@@ -124,6 +126,7 @@ class Walker:
         self.next_base = next_base
         self.producers = producers
         self.epochs = epochs
+        self.settling = settling
         self.next_offset = segment.base_offset
         self.position = 0
         self.file_size = segment.file.size()
@@ -224,6 +227,9 @@ class Walker:
             self._chunk_position = position
 
     def _is_zero_from(self, position: int) -> bool:
+        start = position - self._chunk_position
+        if start >= 0 and self._chunk_position + len(self._chunk) == self.file_size:  # all of it was read
+            return self._chunk.count(0, start) == len(self._chunk) - start
         while position < self.file_size:
             chunk = self.segment.file.read_at(position, WALK_CHUNK_BYTES)
             if not chunk or chunk.count(0) != len(chunk):
@@ -251,7 +257,8 @@ class Walker:
             cut = Cut(segment.path(LOG_SUFFIX), self.position, self.file_size - self.position, self.reason)
             if not self._is_zero_from(self.position):
                 self.recovered.cuts.append(cut)
-            segment.truncate(self.position, self.next_offset)
+            self.settling.cut(segment.file, self.position)
+            segment.cut_at(self.position, self.next_offset)
         assert segment.size == self.position
 
     def _resume(self) -> bool:

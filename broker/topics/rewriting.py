@@ -16,7 +16,7 @@ from protocol.records import RecordBatch, assemble, parse_batches, records_bytes
 if TYPE_CHECKING:
     from broker.config import TopicConfig
     from broker.topics.partition import Partition
-    from wal.log import FileSlice
+    from wal.file_slice import FileSlice
 
 MAX_DECOMPRESSED_BYTES: Final = 64 << 20
 """The most one batch may decompress to when the broker looks inside: sixty times the default max.message.bytes. It is

@@ -9,7 +9,7 @@ import pytest
 
 from broker.request import Deferred
 from broker.server import BufferPool
-from tests.broker.test_connection import LIMITS, Ends, ends, frame
+from tests.broker.ends import LIMITS, Ends, ends, frame
 
 MIB = 1 << 20
 

@@ -12,11 +12,12 @@ Faults: a capacity in bytes (partial writes, then DiskFull), a sync that fails, 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from wal.errors import DirectoryLocked, DiskFull, StorageFailed, SyncFailed
-from wal.storage import Buffer
+from wal.storage import Buffer, File
 
 PAGE_BYTES = (64, 512, 4096)  # small ones tear small files, too
 
@@ -165,7 +166,12 @@ class MemoryFile:
         self._node = self._storage.create(self.path)
 
     def write_at(self, data: Buffer, position: int) -> None:
-        inode = self._inode()
+        self._write(self._inode(), data, position)
+
+    def later(self, data: Buffer, position: int) -> Callable[[], None]:
+        return partial(self._write, self._inode(), data, position)
+
+    def _write(self, inode: Inode, data: Buffer, position: int) -> None:
         content = bytes(data)
         inode.modified_ms = self._storage.now_ms
         self._storage.step(
@@ -361,6 +367,10 @@ class MemoryStorage:
         parent, name = self._parent(path)
         self.step("unlink", path)
         parent.unlink(name)
+
+    def truncate_all(self, sizes: Sequence[tuple[File, int]]) -> None:
+        for file, size in self.chance.sample(sizes, len(sizes)):
+            self.open(file.path).truncate(size)
 
     def sync_directory(self, path: str) -> None:
         found = self.find(path)

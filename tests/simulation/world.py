@@ -9,6 +9,7 @@ against a model of what clients were told:
     visible         what a consumer was given below the high watermark stays what it was
     no duplicates   an idempotent producer's record is in a log at most once, whatever it retries
     no gaps         offsets follow one another from the log start to the end
+    written         a record of which the log said that it is written outlives the process, if not the machine
     monotonic       high watermark and log start never fall back behind what was told
 """
 
@@ -74,11 +75,12 @@ class Partition:
     def __init__(self) -> None:
         self.acknowledged: dict[int, bytes] = {}
         self.visible: dict[int, bytes] = {}
+        self.written: dict[int, bytes] = {}  # as told (acks=1) and not lost to the machine since
         self.high_watermark = 0
         self.log_start_offset = 0  # as promised to whoever asked for records to be deleted
 
     def forget_below(self, offset: int) -> None:
-        for told in (self.acknowledged, self.visible):
+        for told in (self.acknowledged, self.visible, self.written):
             for old in [known for known in told if known < offset]:
                 del told[old]
 
@@ -98,6 +100,7 @@ class World:
             retention_ms=self.chance.choice((-1, 20_000)),
             retention_bytes=self.chance.choice((-1, 6_000)),
             preallocate_bytes=self.chance.choice((0, 1000, 8192)),
+            deferred_write_bytes=self.chance.choice((1, 400, 1 << 20)),
             file_delete_delay_ms=self.chance.choice((0, 3_000)),
         )
         self.partitions = {key: Partition() for key in PARTITIONS}
@@ -163,8 +166,12 @@ class World:
         self.end_of_life()
 
     def end_of_life(self) -> None:
-        end = self.storage.crash if self.chance.random() < 0.6 else self.storage.kill
-        self.storage = end(self.chance)
+        if self.chance.random() < 0.6:
+            self.storage = self.storage.crash(self.chance)
+            for told in self.partitions.values():
+                told.written.clear()
+        else:
+            self.storage = self.storage.kill(self.chance)
 
     def _round_complete(self, durables: list[Durable]) -> None:
         for durable in durables:
@@ -230,7 +237,7 @@ class World:
         log = self.log(producer.partition)
         view = memoryview(batch)
         try:
-            appended = log.append(view, parse_batches(view), self.now_ms)
+            appended = log.append(view, parse_batches(view), self.now_ms, may_defer=self._may_defer())
         except DiskFull:
             return False
         except ApiError as error:
@@ -265,10 +272,15 @@ class World:
             batches += build([self.record(self.now_ms, values[-1])])
         view = memoryview(batches)
         try:
-            appended = log.append(view, parse_batches(view), self.now_ms)
+            appended = log.append(view, parse_batches(view), self.now_ms, may_defer=self._may_defer())
         except DiskFull:
             return
         self.plain_in_flight.append((key, appended.base_offset, values))
+        if appended.is_written:
+            self.partitions[key].written.update(enumerate(values, appended.base_offset))
+
+    def _may_defer(self) -> bool:
+        return self.chance.random() < 0.5
 
     def sync(self) -> None:
         if self.flusher.is_dirty:
@@ -352,6 +364,7 @@ class World:
         told.forget_below(log.log_start_offset)
         if log.log_start_offset < told.log_start_offset:
             raise Broken(f"{log}: deleted records are back, below {told.log_start_offset}")
+        told.acknowledged.update(told.written)  # recovery has synced what it found
         highest = max([*told.acknowledged, *told.visible], default=-1)
         if log.high_watermark <= highest:
             raise Broken(f"{log}: offset {highest} was told and is gone")
