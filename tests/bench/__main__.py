@@ -96,7 +96,7 @@ def _run_all(
     lines: list[Line] = []
     for workload in workloads:
         by_broker: dict[str, list[Figures]] = {session.broker.name: [] for session in sessions}
-        for run in range(runs):
+        for run in range(workload.runs or runs):
             # Who goes first changes, so that neither always finds the disk as the other left it.
             for session in sessions if run % 2 == 0 else reversed(sessions):
                 by_broker[session.broker.name].append(measure(session, workload))

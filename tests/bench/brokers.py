@@ -149,6 +149,8 @@ class Floe(BrokerProcess):
             setting,
             "--set",
             "floe.table.enable=false",
+            "--set",
+            "group.initial.rebalance.delay.ms=0",  # as the Kafka beside it
         ]
 
 

@@ -6,7 +6,8 @@ committed ten times over.
     --only joins,commits,idle,start     what to measure
     --floe-only                         not beside Apache Kafka, even if Java is there
 
-Members are nothing but their requests. Apache Kafka runs with its defaults: it does not sync before it answers.
+Joins, commits and idle members are in `make bench`, too. Members are nothing but their requests. Apache Kafka runs
+with its defaults: it does not sync before it answers.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from protocol.framing import parse_response, request_frame
 from protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest, TopicPartitions
 from protocol.messages.heartbeat import HeartbeatRequest
 from protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
+from protocol.messages.leave_group import LeaveGroupRequest, MemberIdentity
 from protocol.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -40,6 +42,8 @@ from tests.bench.sessions import Session, run, split
 Figures = dict[str, float]
 Told = dict[tuple[str, str], tuple[int, list[TopicPartitions] | None]]
 """(group, member) -> its epoch, and its assignment if that is news to it."""
+Lone = dict[str, HeartbeatRequest]
+"""Group -> what its only member says when it says that it is there."""
 
 TOPIC = "groups"
 PARTITIONS = 10
@@ -59,17 +63,11 @@ SESSION_TIMEOUT_MS = 60_000
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CLIENT_ID = "bench"
 # The newest version of each that names topics and takes a member without an id at once is not the same for all.
-_JOIN_VERSION, _SYNC_VERSION, _HEARTBEAT_VERSION, _COMMIT_VERSION = 9, 5, 4, 9
+_JOIN_VERSION, _SYNC_VERSION, _HEARTBEAT_VERSION, _LEAVE_VERSION, _COMMIT_VERSION = 9, 5, 4, 5, 9
+_LEAVE_EPOCH = -1
 _JOIN_VERSION_WITHOUT_ID = 3
 _MEMBER_ID_REQUIRED, _REBALANCE_IN_PROGRESS = 79, 27
 _SUBSCRIPTION = b"\0\0" + b"\0\0\0\1" + len(TOPIC).to_bytes(2, "big") + TOPIC.encode() + b"\xff\xff\xff\xff"
-
-
-class FastFloe(Floe):
-    """Floe that begins a group's first generation at once, as the Kafka beside it does."""
-
-    def command(self) -> list[str]:
-        return [*super().command(), "--set", "group.initial.rebalance.delay.ms=0"]
 
 
 def ask(api_key: ApiKey, version: int, message: Any) -> Any:
@@ -102,16 +100,15 @@ def _sync(group_id: str, joined: Any, member_ids: list[str]) -> SyncGroupRequest
     )
 
 
-def lone_member(group_id: str, members: dict[str, bytes]) -> Session:
+def lone_member(group_id: str, members: Lone) -> Session:
     """A classic member alone in its group: one JoinGroup, one SyncGroup. Its heartbeat goes into `members`."""
     joined = yield from ask(ApiKey.JOIN_GROUP, _JOIN_VERSION_WITHOUT_ID, _join_request(group_id, ""))
     assert joined.error_code == 0, joined
     synced = yield from ask(ApiKey.SYNC_GROUP, _SYNC_VERSION, _sync(group_id, joined, [joined.member_id]))
     assert synced.error_code == 0, synced
-    heartbeat = HeartbeatRequest(
+    members[group_id] = HeartbeatRequest(
         group_id=group_id, generation_id=joined.generation_id, member_id=joined.member_id
     )
-    members[group_id] = request_frame(ApiKey.HEARTBEAT, _HEARTBEAT_VERSION, 1, _CLIENT_ID, heartbeat)
 
 
 def crowd_member(group_id: str, size: int, settled: set[str]) -> Session:
@@ -164,20 +161,48 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def measure_joins(broker: BrokerProcess) -> Figures:
-    """Members a second, by protocol, alone in their groups and all in one."""
+def leaving(group_id: str, member_ids: Iterable[str]) -> Session:
+    """Classic members leave, in one request."""
+    members = [MemberIdentity(member_id=each) for each in member_ids]
+    request = LeaveGroupRequest(group_id=group_id, members=members)
+    answer = yield from ask(ApiKey.LEAVE_GROUP, _LEAVE_VERSION, request)
+    assert answer.error_code == 0, answer
+
+
+def consumer_leaving(group_id: str, member_id: str) -> Session:
+    """A member of the new protocol leaves."""
+    request = ConsumerGroupHeartbeatRequest(group_id=group_id, member_id=member_id, member_epoch=_LEAVE_EPOCH)
+    answer = yield from ask(ApiKey.CONSUMER_GROUP_HEARTBEAT, 1, request)
+    assert answer.error_code == 0, answer
+
+
+def _all_leave(broker: BrokerProcess, lone: Lone, told: Told) -> None:
+    """What comes next is measured without their time-outs."""
+    sessions = [leaving(group_id, [member.member_id]) for group_id, member in lone.items()]
+    sessions += [consumer_leaving(*name) for name in told]
+    run(broker.address, IN_FLIGHT, split(sessions, CONNECTIONS))
+
+
+def measure_joins(broker: BrokerProcess, prefix: str = "") -> Figures:
+    """Members a second, by protocol, alone in their groups and all in one. No `prefix` is used twice."""
     where, figures = broker.address, {}
-    run(where, IN_FLIGHT, split((lone_member(f"w-{n}", {}) for n in range(500)), CONNECTIONS))
-    alone = split((lone_member(f"a-{n}", {}) for n in range(MANY_GROUPS)), CONNECTIONS)
+    lone: Lone = {}
+    told: Told = {}
+    run(where, IN_FLIGHT, split((lone_member(f"{prefix}w-{n}", lone) for n in range(500)), CONNECTIONS))
+    alone = split((lone_member(f"{prefix}a-{n}", lone) for n in range(MANY_GROUPS)), CONNECTIONS)
     figures["classic_many_groups_per_s"] = MANY_GROUPS / _timed(lambda: run(where, IN_FLIGHT, alone))
     settled: set[str] = set()
     # A join that waits for others holds its connection up: each member has its own.
-    crowd = [[crowd_member("crowd", ONE_GROUP_MEMBERS, settled)] for _ in range(ONE_GROUP_MEMBERS)]
+    crowd = [[crowd_member(f"{prefix}crowd", ONE_GROUP_MEMBERS, settled)] for _ in range(ONE_GROUP_MEMBERS)]
     figures["classic_one_group_per_s"] = ONE_GROUP_MEMBERS / _timed(lambda: run(where, 1, crowd))
-    many = split((consumer_member(f"c-{n}", "m", {}) for n in range(MANY_GROUPS)), CONNECTIONS)
+    many = split((consumer_member(f"{prefix}c-{n}", "m", told) for n in range(MANY_GROUPS)), CONNECTIONS)
     figures["consumer_many_groups_per_s"] = MANY_GROUPS / _timed(lambda: run(where, IN_FLIGHT, many))
-    one = split((consumer_member("all", f"m-{n}", {}) for n in range(ONE_GROUP_MEMBERS)), CONNECTIONS)
+    one = split(
+        (consumer_member(f"{prefix}all", f"m-{n}", told) for n in range(ONE_GROUP_MEMBERS)), CONNECTIONS
+    )
     figures["consumer_one_group_per_s"] = ONE_GROUP_MEMBERS / _timed(lambda: run(where, IN_FLIGHT, one))
+    run(where, 1, [[leaving(f"{prefix}crowd", settled)]])
+    _all_leave(broker, lone, told)
     return figures
 
 
@@ -211,19 +236,19 @@ def committing(group_id: str, until: float) -> Session:
         assert response == first
 
 
-def measure_commits(broker: BrokerProcess) -> Figures:
+def measure_commits(broker: BrokerProcess, prefix: str = "", duration_s: float = COMMIT_SECONDS) -> Figures:
     """Requests a second with one offset each, and how long they took."""
     figures: Figures = {}
     for connections in (1, CONNECTIONS):
-        for seconds in (WARM_UP_SECONDS, COMMIT_SECONDS):
+        for seconds in (WARM_UP_SECONDS, duration_s):
             until, before = time.perf_counter() + seconds, time.process_time()
-            sessions = [committing(f"commit-{n}", until) for n in range(connections * IN_FLIGHT)]
+            sessions = [committing(f"{prefix}commit-{n}", until) for n in range(connections * IN_FLIGHT)]
             latencies = sorted(run(broker.address, IN_FLIGHT, split(sessions, connections)))
         name = f"commits_{connections}x{IN_FLIGHT}"
-        figures[f"{name}_per_s"] = len(latencies) / COMMIT_SECONDS
+        figures[f"{name}_per_s"] = len(latencies) / duration_s
         figures[f"{name}_p50_ms"] = 1000 * latencies[len(latencies) // 2]
         figures[f"{name}_p99_ms"] = 1000 * latencies[int(len(latencies) * 0.99)]
-        figures[f"{name}_client_percent_of_a_core"] = 100 * (time.process_time() - before) / COMMIT_SECONDS
+        figures[f"{name}_client_percent_of_a_core"] = 100 * (time.process_time() - before) / duration_s
     return figures
 
 
@@ -247,20 +272,22 @@ def _beat(broker: BrokerProcess, rounds: list[list[Session]], pause_s: float) ->
     return 100 * (_processor_seconds(broker) - before) / (time.perf_counter() - started)
 
 
-def measure_idle(broker: BrokerProcess) -> Figures:
+def measure_idle(broker: BrokerProcess, prefix: str = "") -> Figures:
     """Memory and processor time of 10,000 members who do nothing but say that they are there."""
     figures: Figures = {}
     beats = int(IDLE_SECONDS / 0.1)
     at_once = int(IDLE_MEMBERS * 0.1 / HEARTBEAT_SECONDS)
     before = broker.resident_mebibytes()
-    frames: dict[str, bytes] = {}
+    lone: Lone = {}
     run(
         broker.address,
         IN_FLIGHT,
-        split((lone_member(f"i-{n}", frames) for n in range(IDLE_MEMBERS)), CONNECTIONS),
+        split((lone_member(f"{prefix}i-{n}", lone) for n in range(IDLE_MEMBERS)), CONNECTIONS),
     )
     figures["classic_mebibytes"] = broker.resident_mebibytes() - before
-    circle = list(frames.values())
+    circle = [
+        request_frame(ApiKey.HEARTBEAT, _HEARTBEAT_VERSION, 1, _CLIENT_ID, member) for member in lone.values()
+    ]
     rounds = [
         [
             _once(circle[(beat * at_once + n) % IDLE_MEMBERS], ApiKey.HEARTBEAT, _HEARTBEAT_VERSION)
@@ -269,9 +296,10 @@ def measure_idle(broker: BrokerProcess) -> Figures:
         for beat in range(beats)
     ]
     figures["classic_percent_of_a_core"] = _beat(broker, rounds, 0.1)
+    _all_leave(broker, lone, {})
     before = broker.resident_mebibytes()
     told: Told = {}
-    names = [(f"k-{n % IDLE_GROUPS}", f"m-{n}") for n in range(IDLE_MEMBERS)]
+    names = [(f"{prefix}k-{n % IDLE_GROUPS}", f"m-{n}") for n in range(IDLE_MEMBERS)]
     for _ in range(4):  # until everybody has heard of the last who came
         run(
             broker.address,
@@ -284,6 +312,7 @@ def measure_idle(broker: BrokerProcess) -> Figures:
         for beat in range(beats)
     ]
     figures["consumer_percent_of_a_core"] = _beat(broker, turns, 0.1)
+    _all_leave(broker, {}, told)
     return figures
 
 
@@ -336,10 +365,7 @@ def measure(broker: BrokerProcess, names: list[str]) -> dict[str, Figures]:
     """Run the named measurements, one after the other, on a broker that was just started."""
     broker.start()
     try:
-        with broker.client() as client:
-            admin.create_topic(client, TOPIC, partitions=PARTITIONS, replication_factor=1)
-            client.topic(TOPIC, allow_auto_topic_creation=True, refresh=True)
-            _wait_for_coordinator(broker)
+        prepare(broker)
         return {
             name: {key: round(value, 2) for key, value in MEASUREMENTS[name](broker).items()}
             for name in names
@@ -348,11 +374,13 @@ def measure(broker: BrokerProcess, names: list[str]) -> dict[str, Figures]:
         broker.stop()
 
 
-def _wait_for_coordinator(broker: BrokerProcess) -> None:
-    """Until `__consumer_offsets` is there and every partition of it is led."""
+def prepare(broker: BrokerProcess) -> None:
+    """Create the topic the members read; and wait until every partition of `__consumer_offsets` is led."""
     from broker.cli.groups_requests import commit_offsets
 
     with broker.client() as client:
+        admin.create_topic(client, TOPIC, partitions=PARTITIONS, replication_factor=1)
+        client.topic(TOPIC, allow_auto_topic_creation=True, refresh=True)
         for number in range(500):  # as good as certain to meet every one of 50 partitions
             commit_offsets(client, f"first-{number}", {(TOPIC, 0): 1})
 
@@ -365,7 +393,7 @@ def main(only: str, floe_only: bool) -> None:
     names = only.split(",")
     jars = "not asked for" if floe_only else find_kafka_jars()
     with tempfile.TemporaryDirectory(prefix="floe-groups-") as folder:
-        figures: dict[str, Any] = {"floe": measure(FastFloe(Path(folder) / "floe"), names)}
+        figures: dict[str, Any] = {"floe": measure(Floe(Path(folder) / "floe"), names)}
         if isinstance(jars, Path):
             figures["kafka"] = measure(Kafka(Path(folder) / "kafka", jars), names)
         else:

@@ -13,7 +13,7 @@ from broker.cli.load.fetch import FetchLoad, run_fetch
 from broker.cli.load.latency import LatencyLoad, run_latency
 from broker.cli.load.measurement import Measurement
 from broker.cli.load.produce import ProduceLoad, run_produce
-from tests.bench import rdkafka
+from tests.bench import groups, rdkafka
 from tests.bench.brokers import BrokerProcess
 from tests.bench.page_cache import PageCacheFiller
 from tests.bench.workloads import Workload
@@ -40,6 +40,7 @@ class Session:
     topics_made: int = 0
     startup_seconds: list[float] = field(default_factory=list)
     idle_mebibytes: float = 0.0
+    group_runs: int = 0
 
     @contextmanager
     def topic(self, partitions: int) -> "Iterator[tuple[Client, str]]":
@@ -139,6 +140,21 @@ def run_memory_after(session: Session, _: Workload) -> Figures:
     return {"mebibytes": session.broker.resident_mebibytes()}
 
 
+def run_groups_workload(session: Session, workload: Workload) -> Figures:
+    """Members of consumer groups, played by requests; every run has groups of its own."""
+    if not session.group_runs:
+        groups.prepare(session.broker)
+    session.group_runs += 1
+    prefix = f"{session.group_runs}-"
+    try:
+        if workload.kind == "groups-commits":
+            return groups.measure_commits(session.broker, prefix, session.duration_s)
+        measure = groups.measure_joins if workload.kind == "groups-joins" else groups.measure_idle
+        return measure(session.broker, prefix)
+    except AssertionError as error:
+        raise CommandFailed(f"a member was refused: {error}") from error
+
+
 RUNNERS: dict[str, Callable[[Session, Workload], Figures]] = {
     "startup": run_startup,
     "memory-idle": run_memory_idle,
@@ -150,6 +166,9 @@ RUNNERS: dict[str, Callable[[Session, Workload], Figures]] = {
     "rdkafka-consume": run_rdkafka_workload,
     "rdkafka-rate": run_rdkafka_workload,
     "rdkafka-tail": run_rdkafka_workload,
+    "groups-joins": run_groups_workload,
+    "groups-commits": run_groups_workload,
+    "groups-idle": run_groups_workload,
 }
 
 

@@ -32,11 +32,11 @@ def member_count(client: Client, group_id: str) -> int:
 
 
 def test_members_alone_in_their_groups(client: Client) -> None:
-    heartbeats: dict[str, bytes] = {}
-    sessions = [groups.lone_member(f"alone-{number}", heartbeats) for number in range(7)]
+    lone: groups.Lone = {}
+    sessions = [groups.lone_member(f"alone-{number}", lone) for number in range(7)]
     latencies = run(client.bootstrap[0], 2, split(sessions, 3))
     assert len(latencies) == 2 * 7
-    assert [member_count(client, group_id) for group_id in heartbeats] == [1] * 7
+    assert [member_count(client, group_id) for group_id in lone] == [1] * 7
 
 
 def test_members_in_one_group(client: Client) -> None:

@@ -35,6 +35,8 @@ class Workload:
     goals: tuple[Goal, ...]
     load: dict[str, Any] = field(default_factory=dict)
     partitions: int = 1
+    runs: int | None = None
+    """How often it is run; None for as often as asked."""
 
 
 def _replay(name: str, *goals: Goal, partitions: int = 1, **load: Any) -> Workload:
@@ -127,4 +129,36 @@ WORKLOADS: tuple[Workload, ...] = (
         {"rate": 200.0},
     ),
     Workload("memory after", "memory-after", (Goal("mebibytes", 1 / 10, lower_is_better=True),)),
+    # Consumer groups, after that: their members would be in it.
+    Workload(
+        "joins",
+        "groups-joins",
+        (
+            Goal("classic_many_groups_per_s"),
+            Goal("classic_one_group_per_s"),
+            Goal("consumer_many_groups_per_s"),
+            Goal("consumer_one_group_per_s"),
+        ),
+    ),
+    Workload(
+        "offset commits",
+        "groups-commits",
+        (
+            Goal("commits_1x5_per_s"),
+            Goal("commits_1x5_p99_ms", lower_is_better=True),
+            Goal("commits_8x5_per_s"),
+            Goal("commits_8x5_p99_ms", lower_is_better=True),
+        ),
+    ),
+    Workload(
+        "10,000 idle members",
+        "groups-idle",
+        (
+            Goal("classic_mebibytes", lower_is_better=True),
+            Goal("classic_percent_of_a_core", lower_is_better=True),
+            Goal("consumer_mebibytes", lower_is_better=True),
+            Goal("consumer_percent_of_a_core", lower_is_better=True),
+        ),
+        runs=1,
+    ),
 )
