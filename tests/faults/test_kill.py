@@ -27,6 +27,8 @@ TOPIC = "killed"
 PARTITIONS = 3
 LIMIT_S = 120.0
 IN_FLIGHT = 300
+LARGE_RECORD_BYTES = 20_000
+TOLD_APART_BYTES = 32  # at a value's beginning; what follows is covered by its batch's CRC
 
 
 class Acknowledged(NamedTuple):
@@ -59,7 +61,7 @@ class Load:
 
     def acknowledge(self, partition: int, offset: int, value: bytes) -> None:
         with self._progress:
-            self.acknowledged.append(Acknowledged(partition, offset, value))
+            self.acknowledged.append(Acknowledged(partition, offset, value[:TOLD_APART_BYTES]))
             self._progress.notify_all()
 
     @property
@@ -73,8 +75,15 @@ class Load:
 class ConfluentLoad(Load):
     """librdkafka, idempotent: retries for ever, and may lose or double nothing."""
 
-    def __init__(self, floe: FloeProcess, progress: threading.Condition) -> None:
-        super().__init__("confluent", progress)
+    def __init__(
+        self,
+        floe: FloeProcess,
+        progress: threading.Condition,
+        name: str = "confluent",
+        in_flight: int = IN_FLIGHT,
+    ) -> None:
+        super().__init__(name, progress)
+        self._in_flight = in_flight
         self._producer = Producer(
             {
                 "bootstrap.servers": floe.bootstrap,
@@ -104,9 +113,19 @@ class ConfluentLoad(Load):
             )
             number += 1
             self._producer.poll(0)
-            while len(self._producer) > IN_FLIGHT:
+            while len(self._producer) > self._in_flight:
                 self._producer.poll(0.05)
         assert self._producer.flush(LIMIT_S) == 0
+
+
+class LargeLoad(ConfluentLoad):
+    """The same with batches of hundreds of kilobytes, which the flusher writes."""
+
+    def __init__(self, floe: FloeProcess, progress: threading.Condition) -> None:
+        super().__init__(floe, progress, "large", IN_FLIGHT // 2)
+
+    def value(self, number: int) -> bytes:
+        return super().value(number).ljust(LARGE_RECORD_BYTES, b".")
 
 
 class PythonLoad(Load):
@@ -146,9 +165,14 @@ class PythonLoad(Load):
 
 
 def read_everything(floe: FloeProcess) -> dict[int, list[tuple[int, bytes]]]:
-    """(offset, value) of every record, by partition."""
+    """(offset, beginning of the value) of every record, by partition."""
     consumer = Consumer(
-        {"bootstrap.servers": floe.bootstrap, "group.id": "unused", "enable.auto.commit": False}
+        {
+            "bootstrap.servers": floe.bootstrap,
+            "group.id": "unused",
+            "enable.auto.commit": False,
+            "check.crcs": True,
+        }
     )
     try:
         found: dict[int, list[tuple[int, bytes]]] = {}
@@ -162,7 +186,7 @@ def read_everything(floe: FloeProcess) -> dict[int, list[tuple[int, bytes]]]:
                 assert message is not None and message.error() is None
                 offset, value = message.offset(), message.value()
                 assert offset is not None and isinstance(value, bytes)
-                records.append((offset, value))
+                records.append((offset, value[:TOLD_APART_BYTES]))
             found[partition] = records
         return found
     finally:
@@ -191,11 +215,15 @@ def test_nothing_acknowledged_is_lost_nor_doubled(start_floe: Callable[..., Floe
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    floe = start_floe(log_segment_bytes="1048576", log_index_interval_bytes="512")
+    floe = start_floe(log_segment_bytes="4194304", log_index_interval_bytes="512")
     admin = AdminClient({"bootstrap.servers": floe.bootstrap})
     admin.create_topics([NewTopic(TOPIC, PARTITIONS)])[TOPIC].result(LIMIT_S)
     progress = threading.Condition()
-    loads: list[Load] = [ConfluentLoad(floe, progress), PythonLoad(floe, progress)]
+    loads: list[Load] = [
+        ConfluentLoad(floe, progress),
+        LargeLoad(floe, progress),
+        PythonLoad(floe, progress),
+    ]
     for load in loads:
         load.start()
     try:
