@@ -289,12 +289,15 @@ class Process:
             return
         started_s = time.perf_counter()
         count = 0
-        for topic in self._broker.catalog.topics.values():
-            for index in range(topic.partition_count):
-                partition = topic.partition(index)
-                if partition is not None and self._broker.logs.has_records(topic, index):
-                    assert partition.log is not None
-                    count += 1
+        gc.disable()  # what is made here stays
+        with self._folder.recovering():
+            for topic in self._broker.catalog.topics.values():
+                for index in range(topic.partition_count):
+                    partition = topic.partition(index)
+                    if partition is not None and self._broker.logs.has_records(topic, index):
+                        assert partition.log is not None
+                        count += 1
+        gc.enable()
         if count:
             log.info("recovered %d partitions in %.1f s", count, time.perf_counter() - started_s)
 

@@ -37,6 +37,10 @@ from wal.storage import Storage, read_file
 
 log = logging.getLogger("floe.wal")
 
+CLOSED_AT_ONCE: Final = 500
+"""Logs that share a sync at a stop. Closing writes three files a log, and more of them than may be open would have to
+take turns."""
+
 _META_VERSION: Final = "1"
 _CLEAN_SHUTDOWN_CONTENT: Final = b'{"version":0,"brokerEpoch":-1}'  # what Kafka writes there
 
@@ -270,18 +274,30 @@ class DataFolder:
             self._storage.unlock(f"{self.root}/{LOCK}")
 
     def _close_logs(self) -> bool:
-        """Whether all could be closed. They are written first and then share one sync: there may be thousands."""
+        """Whether all could be closed. They are written first and then share a sync: there may be thousands."""
+        logs = list(self._open.values())
         try:
-            for opened in self._open.values():
-                opened.save()
-            self._flusher.drain()
-            for opened in self._open.values():
-                opened.close()
+            self._give_back_reserved(logs)
+            for start in range(0, len(logs), CLOSED_AT_ONCE):
+                together = logs[start : start + CLOSED_AT_ONCE]
+                for opened in together:
+                    opened.save()
+                self._flusher.drain()
+                for opened in together:
+                    opened.close()
         except DiskFull as error:
             log.error("the stop is not clean, logs will be checked at the next start: %s", error)
             return False
         self._recovery_points.update({key: opened.log_end_offset for key, opened in self._open.items()})
         return True
+
+    def _give_back_reserved(self, logs: list[Log]) -> None:
+        """Cut off what active segments have reserved, all at once: each by itself may wait for the disk."""
+        last = [opened.segments[-1] for opened in logs if opened.segments]
+        active = [segment for segment in last if not segment.is_sealed and segment.allocated > segment.size]
+        self._storage.truncate_all([(segment.file, segment.size) for segment in active])
+        for segment in active:
+            segment.allocated = segment.size
 
     def _is_recovered(self) -> bool:
         # A log that an unclean stop left behind and nobody opened since is still to be recovered.

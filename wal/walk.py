@@ -151,7 +151,7 @@ class Walker:
                 if self._resume():
                     continue
                 return self.next_base is not None
-            self._end_here(action)
+            self._end_here(action, finding)
             return action is not Action.FINISH
 
     def _continues(self, finding: Finding) -> bool:
@@ -229,10 +229,10 @@ class Walker:
     def _is_zero_from(self, position: int) -> bool:
         start = position - self._chunk_position
         if start >= 0 and self._chunk_position + len(self._chunk) == self.file_size:  # all of it was read
-            return self._chunk.count(0, start) == len(self._chunk) - start
+            return self._chunk[start:] == bytes(len(self._chunk) - start)
         while position < self.file_size:
             chunk = self.segment.file.read_at(position, WALK_CHUNK_BYTES)
-            if not chunk or chunk.count(0) != len(chunk):
+            if not chunk or chunk != bytes(len(chunk)):
                 return not chunk
             position += len(chunk)
         return True
@@ -251,11 +251,11 @@ class Walker:
         self.recovered.batches_walked += 1
         self.recovered.bytes_walked += batch.size
 
-    def _end_here(self, action: Action) -> None:
+    def _end_here(self, action: Action, finding: Finding) -> None:
         segment = self.segment
         if action is not Action.NEXT and self.file_size > self.position:
             cut = Cut(segment.path(LOG_SUFFIX), self.position, self.file_size - self.position, self.reason)
-            if not self._is_zero_from(self.position):
+            if finding is not Finding.ZEROS:
                 self.recovered.cuts.append(cut)
             self.settling.cut(segment.file, self.position)
             segment.cut_at(self.position, self.next_offset)

@@ -147,16 +147,25 @@ class World:
         for sent in (sent for producer in self.producers for sent in producer.in_flight):
             sent.base_offset = -1
         self.plain_in_flight.clear()
-        for key in PARTITIONS:
-            if self.chance.random() < 0.9:
-                self.log(key)
+        wanted = [key for key in PARTITIONS if self.chance.random() < 0.9]
+        if self.chance.random() < 0.5:
+            with self.folder.recovering():
+                for key in wanted:
+                    self.open(key)
+            for key in wanted:
+                self.check(key)
+        for key in wanted:
+            self.log(key)
+
+    def open(self, key: TopicPartition) -> None:
+        opened = self.folder.open_log(key, self.config, TOPIC_ID, self.now_ms)
+        if opened.damage:
+            raise Broken(f"damage where nothing was damaged: {opened.damage}")
+        self.logs[key] = opened
 
     def log(self, key: TopicPartition) -> Log:
         if key not in self.logs:
-            opened = self.folder.open_log(key, self.config, TOPIC_ID, self.now_ms)
-            self.logs[key] = opened
-            if opened.damage:
-                raise Broken(f"damage where nothing was damaged: {opened.damage}")
+            self.open(key)
             self.check(key)
         return self.logs[key]
 

@@ -16,7 +16,7 @@ from wal.errors import CorruptCheckpoint, DiskFull
 from wal.flusher import Flusher
 from wal.layout import CLEAN_SHUTDOWN, LOCK, META_PROPERTIES, RECOVERY_POINT_CHECKPOINT
 from wal.log import Log, LogConfig
-from wal.storage import Storage, read_file
+from wal.storage import TRUNCATING_THREADS, Storage, read_file
 
 KEY = TopicPartition("t", 0)
 CONFIG = LogConfig()
@@ -203,3 +203,43 @@ def test_a_second_process_is_kept_out(tmp_path: object) -> None:
 def test_the_mark_of_a_clean_stop_is_kafkas(open_folder: Open, storage: Storage, root: str) -> None:
     open_folder().close()
     assert read_file(storage, f"{root}/{CLEAN_SHUTDOWN}") == b'{"version":0,"brokerEpoch":-1}'
+
+
+def test_many_recovered_logs_share_cuts_and_syncs(
+    open_folder: Open, storage: Storage, flusher: Flusher
+) -> None:
+    folder = open_folder()
+    keys = [TopicPartition("t", index) for index in range(2 * TRUNCATING_THREADS)]
+    logs = [open_log(folder, key) for key in keys]
+    for log in logs:
+        append(log, b"a", b"b")
+    files = [log.segments[-1].file for log in logs]
+    batches = [log.segments[-1].size for log in logs]
+    assert all(file.size() > size for file, size in zip(files, batches))  # reserved space
+    crash(folder, storage)
+    folder = open_folder()
+    if isinstance(storage, MemoryStorage):
+        storage.trace.clear()
+    with folder.recovering():
+        recovered = [open_log(folder, key) for key in keys]
+    assert [file.size() for file in files] == batches
+    assert all(read_all(log) == [(0, b"a"), (1, b"b")] for log in recovered)
+    if isinstance(storage, MemoryStorage):
+        assert [name for name, _path in storage.trace if name.startswith("sync")] == ["sync_everything"]
+
+
+def test_a_stop_gives_back_what_was_reserved(open_folder: Open, storage: Storage) -> None:
+    folder = open_folder()
+    logs = [open_log(folder, TopicPartition("t", index)) for index in range(2 * TRUNCATING_THREADS)]
+    for log in logs:
+        append(log, b"a", b"b")
+    files = [log.segments[-1].file for log in logs]
+    batches = [log.segments[-1].size for log in logs]
+    folder.close()
+    assert [file.size() for file in files] == batches
+    folder = open_folder()
+    assert folder.was_clean
+    assert all(
+        read_all(open_log(folder, TopicPartition("t", index))) == [(0, b"a"), (1, b"b")]
+        for index in range(2 * TRUNCATING_THREADS)
+    )

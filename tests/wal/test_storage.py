@@ -12,7 +12,7 @@ import pytest
 
 from tests.simulation.memory_storage import Crashed, MemoryStorage
 from wal.errors import DirectoryLocked, DiskFull, StorageFailed, SyncFailed
-from wal.storage import FileStorage, Storage, read_file
+from wal.storage import TRUNCATING_THREADS, FileStorage, Storage, read_file
 
 
 def test_a_file_reads_what_was_written(root: str, storage: Storage) -> None:
@@ -52,6 +52,17 @@ def test_truncate_and_allocate(root: str, storage: Storage) -> None:
     file.allocate(10)
     assert file.size() == 5000
     file.sync()
+
+
+@pytest.mark.parametrize("count", [2, 2 * TRUNCATING_THREADS])
+def test_many_files_are_truncated_at_once(root: str, storage: Storage, count: int) -> None:
+    files = [storage.open(f"{root}/{number}", create=True) for number in range(count)]
+    for file in files:
+        file.allocate(5000)
+    storage.truncate_all([(file, number) for number, file in enumerate(files)])
+    assert [file.size() for file in files] == list(range(count))
+    with pytest.raises(StorageFailed):
+        storage.truncate_all([(storage.open(f"{root}/none{number}"), 1) for number in range(count)])
 
 
 def test_a_missing_file_is_a_storage_failure(root: str, storage: Storage) -> None:
