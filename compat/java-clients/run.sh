@@ -13,9 +13,9 @@ sources() {
     local all="everywhere poll-duration since-0.11 since-1.1 since-2.8"
     case $1 in
     0.10.*) echo everywhere poll-long ;;
-    1.1.*) echo everywhere poll-long poll-long-0.11 since-0.11 since-1.1 before-3.1 ;;
-    2.8.*) echo "$all before-3.1" ;;
-    3.9.*) echo "$all since-3.1 since-3.9" ;;
+    1.1.*) echo everywhere poll-long poll-long-0.11 since-0.11 since-1.1 before-2.8 before-3.1 before-4.0 ;;
+    2.8.*) echo "$all before-3.1 before-4.0" ;;
+    3.9.*) echo "$all since-3.1 since-3.9 before-4.0" ;;
     4.*) echo "$all since-3.1 since-3.9 since-4.3" ;;
     esac
 }

@@ -1,8 +1,8 @@
 /** Runs the checks of every part that this version of the client could compile. */
 public final class Program {
     private static final String[] PARTS = {
-        "Records", "Groups", "Headers", "Transactions", "AdminTopics", "AdminMore", "AdminSince28", "AdminSince39",
-        "ConsumerProtocol", "AdminSince43"
+        "Records", "Groups", "Headers", "Transactions", "AdminTopics", "AdminMore", "AdminBefore28", "AdminBefore40",
+        "AdminSince28", "AdminAbsent", "AdminSince39", "ConsumerProtocol", "AdminSince43"
     };
 
     public static void main(String[] arguments) throws Exception {

@@ -3,16 +3,20 @@ import java.util.Collections;
 import java.util.List;
 import org.apache.kafka.clients.admin.AdminClient;
 import org.apache.kafka.clients.admin.AbortTransactionSpec;
+import org.apache.kafka.clients.admin.FeatureUpdate;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.ProducerState;
+import org.apache.kafka.clients.admin.QuorumInfo;
 import org.apache.kafka.clients.admin.TransactionDescription;
 import org.apache.kafka.clients.admin.TransactionState;
+import org.apache.kafka.clients.admin.UpdateFeaturesOptions;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicCollection;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.Uuid;
+import org.apache.kafka.common.errors.BrokerIdNotRegisteredException;
 
 /** The administration that came by Kafka 3.9, call by call. */
 final class AdminSince39 {
@@ -21,11 +25,33 @@ final class AdminSince39 {
             Features.check("admin: topics by id", () -> byId(admin));
             Features.check("admin: listOffsets by largest timestamp", () -> maxTimestamp(admin));
             Features.check("admin: describeProducers", () -> producers(admin));
+            Features.check("admin: describeMetadataQuorum", () -> quorum(admin));
+            Features.check("admin: unregisterBroker refuses", () -> Features.refused(
+                    BrokerIdNotRegisteredException.class, () -> admin.unregisterBroker(77).all().get()));
+            Features.check("admin: listClientMetricsResources", () -> Features.equal(
+                    admin.listClientMetricsResources().all().get().size(), 0, "resources"));
+            Features.check("admin: updateFeatures is refused at once", () -> AdminAbsent.refusedAtOnce(
+                    admin.updateFeatures(
+                            Collections.singletonMap("metadata.version", new FeatureUpdate(
+                                    (short) 20, FeatureUpdate.UpgradeType.UPGRADE)),
+                            new UpdateFeaturesOptions()).all()));
             Features.check("transactions: admin listTransactions", () -> list(admin));
             Features.check("transactions: admin describeTransactions", () -> describe(admin));
             Features.check("transactions: admin abortTransaction", () -> abort(admin));
             Features.check("transactions: admin fenceProducers", () -> fence(admin));
         }
+    }
+
+    private static void quorum(AdminClient admin) throws Exception {
+        QuorumInfo found = admin.describeMetadataQuorum().quorumInfo().get();
+        int broker = Integer.parseInt(AdminTopics.broker(admin).name());
+        Features.equal(found.leaderId(), broker, "leader");
+        Features.equal(found.voters().size(), 1, "voters");
+        Features.equal(found.voters().get(0).replicaId(), broker, "voter");
+        long before = found.highWatermark();
+        AdminTopics.created(admin, 1);
+        Features.isTrue(
+                admin.describeMetadataQuorum().quorumInfo().get().highWatermark() > before, "a topic is metadata");
     }
 
     private static void byId(AdminClient admin) throws Exception {
@@ -58,7 +84,7 @@ final class AdminSince39 {
                 .activeProducers();
     }
 
-    private static KafkaProducer<String, String> begun(String topic) throws Exception {
+    static KafkaProducer<String, String> begun(String topic) throws Exception {
         KafkaProducer<String, String> producer = Clients.producer("transactional.id", topic, "max.block.ms", "15000");
         producer.initTransactions();
         producer.beginTransaction();

@@ -7,8 +7,10 @@ import org.apache.kafka.clients.admin.GroupListing;
 import org.apache.kafka.clients.admin.ListConfigResourcesOptions;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.SubscriptionPattern;
+import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.common.GroupState;
 import org.apache.kafka.common.GroupType;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.config.ConfigResource;
 
 /** What came with Kafka 4. */
@@ -20,6 +22,11 @@ final class AdminSince43 {
             Features.check("admin: describeClassicGroups", () -> classic(admin));
             Features.check("admin: describeConsumerGroups of the consumer protocol", () -> consumer(admin));
             Features.check("admin: listConfigResources", () -> resources(admin));
+            Features.check("transactions: admin forceTerminateTransaction", () -> terminate(admin));
+            Features.check("admin: share and streams groups are refused at once", () -> {
+                AdminAbsent.refusedAtOnce(admin.describeShareGroups(Set.of("g")).all());
+                AdminAbsent.refusedAtOnce(admin.describeStreamsGroups(Set.of("g")).all());
+            });
         }
     }
 
@@ -62,6 +69,19 @@ final class AdminSince43 {
             Features.equal(found.groupState(), GroupState.STABLE, "state");
             Features.equal(found.partitionAssignor(), "uniform", "assignor");
             Features.equal(found.members().iterator().next().assignment().topicPartitions().size(), 1, "assigned");
+        }
+    }
+
+    private static void terminate(AdminClient admin) throws Exception {
+        String topic = Clients.newTopic();
+        try (KafkaProducer<String, String> producer = AdminSince39.begun(topic)) {
+            admin.forceTerminateTransaction(topic).result().get();
+            Clients.produce(topic, 0, 5);
+            try (KafkaConsumer<String, String> committed =
+                    Clients.assigned(topic, "isolation.level", "read_committed")) {
+                Features.equal(Clients.values(Clients.take(committed, 5)), Clients.numbered("value-", 0, 5), "values");
+            }
+            Features.refused(KafkaException.class, producer::commitTransaction);
         }
     }
 
