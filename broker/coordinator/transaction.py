@@ -120,6 +120,13 @@ class Transaction(NamedTuple):
         return self.state in (State.PREPARE_COMMIT, State.COMPLETE_COMMIT)
 
     @property
+    def producer_ids(self) -> tuple[int, ...]:
+        """The id it has, and the one it goes on with if that is known."""
+        if self.next_producer_id == NO_PRODUCER_ID:
+            return (self.producer_id,)
+        return self.producer_id, self.next_producer_id
+
+    @property
     def is_epoch_exhausted(self) -> bool:
         return self.producer_epoch >= EXHAUSTED_EPOCH
 
@@ -220,7 +227,7 @@ class Transactions:
         return self.by_id.get(transactional_id)
 
     def of_producer(self, producer_id: int) -> Transaction | None:
-        """Whose a producer id is now."""
+        """Whose a producer id is, or is about to be."""
         return self.by_id.get(self._by_producer.get(producer_id, ""))
 
     def apply_all(self, transactional_id: str, events: Iterable[Any]) -> None:
@@ -243,7 +250,7 @@ class Transactions:
         if value is None:
             if before is not None:
                 del self.by_id[transactional_id]
-                self._by_producer.pop(before.producer_id, None)
+                self._forget_producers(before)
             self.ending.pop(transactional_id, None)
             return
         transaction = _of_record(transactional_id, value)
@@ -253,9 +260,13 @@ class Transactions:
         ):
             transaction = transaction._replace(last_producer_epoch=before.last_producer_epoch)
         self.by_id[transactional_id] = transaction
-        if before is None or before.producer_id != transaction.producer_id:
+        if before is None or before.producer_ids != transaction.producer_ids:
             if before is not None:
-                self._by_producer.pop(before.producer_id, None)
-            self._by_producer[transaction.producer_id] = transactional_id
+                self._forget_producers(before)
+            self._by_producer.update(dict.fromkeys(transaction.producer_ids, transactional_id))
         if transaction.state not in PREPARED:
             self.ending.pop(transactional_id, None)
+
+    def _forget_producers(self, transaction: Transaction) -> None:
+        for producer_id in transaction.producer_ids:
+            self._by_producer.pop(producer_id, None)

@@ -1,21 +1,28 @@
 """The transaction coordinator: where decisions on transactions meet the log, the clock and the clients.
 
-    EndTxn ──► PrepareCommit ─ … durable … ─► markers ─ … durable … ─► CompleteCommit ─ … durable … ─► the reply
-               written                        appended: partitions,    written
-                                              groups' offsets
+    EndTxn ──► PrepareCommit ─ … durable … ─► markers ─ … durable … ─► CompleteCommit, and the reply
+               written                        appended: partitions,    written; durable
+                                              groups' offsets          with what comes next
 
 As in `coordinator.py` a decision is written, then applied, then told when it is durable. Three steps are bound to each
 other by durability, so that a crash between any two of them is only a detour: a marker is written when the decision it
 carries out is durable, and a transaction is complete when its markers are. At a start whatever is prepared goes on from
 there; a marker that is there already is written a second time, which changes nothing.
 
-The reply to EndTxn comes when the transaction is complete, later than Kafka's, which comes when it is prepared: whoever
-has the reply finds the records, and the next transaction need not be told to come again. If a marker cannot be written
-now (a full disk), the client is told to come again (CONCURRENT_TRANSACTIONS).
+The reply to EndTxn comes when the markers are durable, later than Kafka's, which comes when it is prepared:
+whoever has the reply finds the records, and the next transaction need not be told to come again. If a marker cannot be
+written now (a full disk), the client is told to come again (CONCURRENT_TRANSACTIONS).
+
+The reply does not wait for the record of the completion. A crash may lose that and keep first records of the next
+transaction, whose producer has no answer yet. The markers written again must not end that one:
+
+    version 2   its epoch is the markers', and such a marker is refused where that epoch has a transaction open
+    version 1   its epoch says nothing, so nothing of it is written to a partition before the record is durable
+                (`_is_settled`); the answer to AddPartitionsToTxn waits for it anyway
 
 Partitions that Produce 12 and TxnOffsetCommit 5 add are written down together with what they are added for, and the
 reply waits for both: a flusher's round, not two. After a crash that kept the one without the other, `adopt` makes up
-for it before anybody is served.
+for it before anybody is served, or as soon as the transaction before is complete.
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ from broker.coordinator.group_records import UnknownRecord, partition_for
 from broker.coordinator.offsets_topic import GroupLog
 from broker.coordinator.outcome import Outcome, Reply, TimerChange, TimerKey, TimerKind
 from broker.coordinator.transaction import (
+    EPOCH_BUMP_VERSION,
     PREPARED,
     State,
     TopicPartition,
@@ -39,6 +47,7 @@ from broker.coordinator.transaction_decide import (
     EndTransaction,
     Granted,
     InitProducer,
+    after_completion,
     decide_add,
     decide_complete,
     decide_end,
@@ -69,9 +78,13 @@ from protocol.errors import ApiError, ErrorCode, Malformed, StorageFailed
 if TYPE_CHECKING:
     from broker.config import BrokerConfig
     from broker.coordinator.timers import Timers
+    from broker.coordinator.waiting import Handle
     from broker.topics.partition import DurabilityWaiter
 
 log = logging.getLogger("floe.transactions")
+
+SETTLE_MS: Final = 50
+"""How soon the record of a completion is synced if no round comes by that takes it along: nobody waits for it."""
 
 EXPIRIES_PER_TURN: Final = 200
 """How many unused ids are forgotten before clients get their turn: each is a batch in the log."""
@@ -92,6 +105,12 @@ class TransactionLog(GroupLog, Protocol):
 
     def coordinator_epoch(self, index: int) -> int:
         """The leader epoch of a partition: a marker of an older coordinator is refused."""
+
+    def end_offset(self, index: int) -> int:
+        """The end of what is written to a partition."""
+
+    def durable_offset(self, index: int) -> int:
+        """The end of what is synced."""
 
 
 class Markers(Protocol):
@@ -166,9 +185,13 @@ class TransactionCoordinator:
         self._topic = TopicWait(transaction_log, kick)
         self._requests = Requests()
         self._alarm = Alarm(host, self._timer_ended, kick)
-        self._marked: dict[
-            str, set[TopicPartition]
-        ] = {}  # partitions that have their marker, of what is prepared
+        # Of what is prepared, the partitions that have their marker.
+        self._marked: dict[str, set[TopicPartition]] = {}
+        # Of what is prepared, the partitions that hold records of the next transaction.
+        self._orphans: dict[str, set[TopicPartition]] = {}
+        # Where the completion ends in the log that the producer (of version 1) has been told of.
+        self._unsettled: dict[str, int] = {}
+        self._settling: Handle | None = None
         self._is_closed = False
 
     @property
@@ -200,21 +223,31 @@ class TransactionCoordinator:
         """A partition holds an open transaction that is not known here: it was added just before a crash that kept the
         records, and lost that. It is added again."""
         transaction = self.transactions.of_producer(producer_id)
-        if transaction is None or transaction.producer_epoch != producer_epoch:
+        if transaction is None:
             return
+        place, producer = (topic, partition), (producer_id, producer_epoch)
+        if transaction.state in PREPARED:
+            if producer == after_completion(transaction):
+                self._orphans.setdefault(transaction.transactional_id, set()).add(place)
+        elif producer == (transaction.producer_id, transaction.producer_epoch):
+            self._adopt(transaction, {place})
+
+    def _adopt(self, transaction: Transaction, places: set[TopicPartition]) -> None:
         asked = AddPartitions(
             transaction.transactional_id,
-            producer_id,
-            producer_epoch,
-            frozenset(((topic, partition),)),
+            transaction.producer_id,
+            transaction.producer_epoch,
+            frozenset(places),
             transaction.client_version,
         )
-        if not self.add_now(asked):
-            log.info("%s-%d is part of %s after all", topic, partition, transaction.transactional_id)
+        if not self._add(asked):
+            log.info("%s part of %s after all", sorted(places), transaction.transactional_id)
 
     def close(self) -> None:
         """No timer ends any more, and nothing more is written. Requests that wait stay unanswered."""
         self._is_closed = True
+        if self._settling is not None:
+            self._settling.cancel()
         self._alarm.close()
         self._log.close()
 
@@ -228,6 +261,8 @@ class TransactionCoordinator:
         self._topic.deleted()
         self.transactions = Transactions()
         self._marked.clear()
+        self._orphans.clear()
+        self._unsettled.clear()
         for deferred in self._requests.forget():
             deferred.resolve(Granted(WRITE_REFUSED))
         self._alarm.forget()
@@ -291,10 +326,15 @@ class TransactionCoordinator:
 
     def add(self, asked: AddPartitions) -> Deferred[ErrorCode]:
         """AddPartitionsToTxn and AddOffsetsToTxn: the error for all, durable when it comes."""
-        return self.durable(asked.transactional_id, self.add_now(asked))
+        return self.durable(asked.transactional_id, self._add(asked))
 
     def add_now(self, asked: AddPartitions) -> ErrorCode:
-        """As `add`, for what waits for durability itself (`when_durable`)."""
+        """As `add`, for records that are written at once, and whose answer waits for durability (`when_durable`)."""
+        if not self._is_settled(asked.transactional_id):
+            return ErrorCode.CONCURRENT_TRANSACTIONS
+        return self._add(asked)
+
+    def _add(self, asked: AddPartitions) -> ErrorCode:
         if not asked.transactional_id:
             return ErrorCode.INVALID_REQUEST
         transaction = self.transactions.get(asked.transactional_id)
@@ -307,7 +347,20 @@ class TransactionCoordinator:
         """Whether partitions are part of a transaction under way."""
         if not asked.transactional_id:
             return dict.fromkeys(asked.partitions, ErrorCode.INVALID_REQUEST)
+        if not self._is_settled(asked.transactional_id):
+            return dict.fromkeys(asked.partitions, ErrorCode.CONCURRENT_TRANSACTIONS)
         return verify(self.transactions.get(asked.transactional_id), asked)
+
+    def _is_settled(self, transactional_id: str) -> bool:
+        """Whether records may be written to partitions: a crash cannot undo the completion before them."""
+        end_offset = self._unsettled.get(transactional_id)
+        if end_offset is None:
+            return True
+        index = partition_for(transactional_id, self._topic.partition_count)
+        if self._log.durable_offset(index) < end_offset:
+            return False
+        del self._unsettled[transactional_id]
+        return True
 
     def when_durable(self, transactional_id: str, waiter: DurabilityWaiter) -> bool:
         """Have `waiter` called when all that is decided on an id by now is durable; False if it is."""
@@ -441,13 +494,25 @@ class TransactionCoordinator:
             return
         transactional_id = transaction.transactional_id
         now_ms = self._host.clock_ms()
-        ending = list(self.transactions.ending.get(transactional_id, ()))
-        # The answer waits for the record: were that lost and what the client wrote next not, the markers that are
-        # written again would end the next transaction.
-        if not self._commit(decide_complete(transaction, ending, now_ms)):
+        tokens = self.transactions.ending.get(transactional_id, ())
+        if not self._commit(decide_complete(transaction, now_ms)):
             self._markers_delayed(transaction, now_ms)
             return
         self._marked.pop(transactional_id, None)
+        completed = self.transactions.by_id[transactional_id]
+        if completed.client_version < EPOCH_BUMP_VERSION:
+            index = partition_for(transactional_id, self._topic.partition_count)
+            self._unsettled[transactional_id] = self._log.end_offset(index)
+        orphans = self._orphans.pop(transactional_id, None)
+        if orphans is not None:
+            self._adopt(completed, orphans)
+        granted = Granted(ErrorCode.NONE, completed.producer_id, completed.producer_epoch)
+        self._requests.answer([Reply(token, granted) for token in tokens])
+        if self._settling is None:
+            self._settling = self._host.call_later(SETTLE_MS, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
         self._kick()
 
     # --- timers -------------------------------------------------------------------------------------------------

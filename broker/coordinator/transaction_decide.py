@@ -85,6 +85,18 @@ def outcome_of(transaction: Transaction, *more: object, replies: tuple[Reply, ..
     return Outcome(transaction.transactional_id, (record_of(transaction), *more), replies, timers)
 
 
+def after_completion(transaction: Transaction) -> tuple[int, int]:
+    """Producer id and epoch that the next transaction is made with."""
+    if transaction.client_version >= EPOCH_BUMP_VERSION and transaction.next_producer_id != NO_PRODUCER_ID:
+        return transaction.next_producer_id, 0
+    return transaction.producer_id, transaction.producer_epoch
+
+
+def has_been_told(transaction: Transaction, producer: tuple[int, int]) -> bool:
+    """Whether a producer knows that what is prepared is complete: a crash came between that and its record."""
+    return transaction.state in PREPARED and producer == after_completion(transaction)
+
+
 # --- InitProducerId ---------------------------------------------------------------------------------------------
 
 
@@ -144,7 +156,7 @@ def _is_known_producer(transaction: Transaction, expected: tuple[int, int] | Non
     if expected is None or transaction.producer_epoch == NO_EPOCH:
         return True
     producer_id, epoch = expected
-    if producer_id == transaction.producer_id:
+    if producer_id == transaction.producer_id or has_been_told(transaction, expected):
         return True
     return producer_id == transaction.previous_producer_id and epoch >= EXHAUSTED_EPOCH
 
@@ -163,7 +175,11 @@ def _init_refused(asked: InitProducer, code: ErrorCode) -> Outcome:
 
 def producer_refusal(transaction: Transaction | None, producer_id: int, producer_epoch: int) -> ErrorCode:
     """Why a request about a transaction under way is not this producer's to make; NONE if it is."""
-    if transaction is None or transaction.producer_id != producer_id:
+    if transaction is None:
+        return ErrorCode.INVALID_PRODUCER_ID_MAPPING
+    if has_been_told(transaction, (producer_id, producer_epoch)):
+        return ErrorCode.CONCURRENT_TRANSACTIONS
+    if transaction.producer_id != producer_id:
         return ErrorCode.INVALID_PRODUCER_ID_MAPPING
     if transaction.producer_epoch != producer_epoch:
         return ErrorCode.PRODUCER_FENCED
@@ -298,6 +314,8 @@ def _end_refusal_v2(transaction: Transaction | None, asked: EndTransaction) -> E
     """
     if transaction is None:
         return ErrorCode.INVALID_PRODUCER_ID_MAPPING
+    if has_been_told(transaction, (asked.producer_id, asked.producer_epoch)):
+        return ErrorCode.CONCURRENT_TRANSACTIONS
     state, epoch = transaction.state, asked.producer_epoch
     is_complete = state in (State.COMPLETE_COMMIT, State.COMPLETE_ABORT)
     is_over_with_id = (  # the producer id of the transaction that the request ended was its last
@@ -346,15 +364,8 @@ def decide_timeout(transaction: Transaction | None, now_ms: int) -> Outcome | No
     return decide_fence(transaction, now_ms)
 
 
-def after_completion(transaction: Transaction) -> tuple[int, int]:
-    """Producer id and epoch that the next transaction is made with."""
-    if transaction.client_version >= EPOCH_BUMP_VERSION and transaction.next_producer_id != NO_PRODUCER_ID:
-        return transaction.next_producer_id, 0
-    return transaction.producer_id, transaction.producer_epoch
-
-
-def decide_complete(transaction: Transaction, ending: list[int], now_ms: int) -> Outcome:
-    """All markers of a prepared transaction are durable; `ending` are the tokens of who waits for that."""
+def decide_complete(transaction: Transaction, now_ms: int) -> Outcome:
+    """All markers of a prepared transaction are durable."""
     assert transaction.state in PREPARED
     producer_id, producer_epoch = after_completion(transaction)
     completed = transaction.moved(
@@ -365,8 +376,7 @@ def decide_complete(transaction: Transaction, ending: list[int], now_ms: int) ->
         next_producer_id=NO_PRODUCER_ID,
         partitions=frozenset(),
     )
-    replies = tuple(Reply(token, Granted(ErrorCode.NONE, producer_id, producer_epoch)) for token in ending)
-    return outcome_of(completed, LastEpoch(transaction.last_producer_epoch), replies=replies)
+    return outcome_of(completed, LastEpoch(transaction.last_producer_epoch))
 
 
 def decide_expiry(transaction: Transaction, expiration_ms: int, now_ms: int) -> Outcome | None:

@@ -33,6 +33,12 @@ class TransactionsTopic(OffsetsTopic):
     def coordinator_epoch(self, index: int) -> int:
         return self._partition(index).leader_epoch
 
+    def end_offset(self, index: int) -> int:
+        return self._partition(index).log.log_end_offset
+
+    def durable_offset(self, index: int) -> int:
+        return self._partition(index).log.durable_offset
+
 
 class PartitionMarkers:
     """`Markers` on the partitions of this broker."""

@@ -3,7 +3,7 @@
 v2  PRODUCER_FENCED (KIP-588)   v3  flexible   v4  TRANSACTION_ABORTABLE may be answered
 v5  transaction version 2: every end raises the epoch, the answer says it, and may be asked for again (KIP-890)
 
-The answer comes when the transaction is complete (see `transaction_coordinator.py`).
+The answer comes when the transaction's markers are durable (see `transaction_coordinator.py`).
 """
 
 from __future__ import annotations

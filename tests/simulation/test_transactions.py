@@ -8,7 +8,7 @@ import pytest
 
 from broker.coordinator.outcome import Outcome
 from broker.coordinator.transaction import PREPARED
-from broker.coordinator.transaction_coordinator import TransactionCoordinator
+from broker.coordinator.transaction_coordinator import Marker, TransactionCoordinator
 from tests.conftest import SOAK
 from tests.simulation.histories import End, History, Poll, Transaction, anomalies
 from tests.simulation.transactions import SimulatedMarkers, World, problems
@@ -45,6 +45,30 @@ class LeavesLying(World):
     COORDINATOR = AdoptsNothing
 
 
+class ForgetsTheNext(TransactionCoordinator):
+    """What a crash has left of the transaction after one whose completion it has undone is nobody's."""
+
+    def adopt(self, producer_id: int, producer_epoch: int, topic: str, partition: int) -> None:
+        known = self.transactions.of_producer(producer_id)
+        if known is None or known.state not in PREPARED:
+            super().adopt(producer_id, producer_epoch, topic, partition)
+
+
+class LeavesTheNext(World):
+    COORDINATOR = ForgetsTheNext
+
+
+class MarksWhateverIsThere(SimulatedMarkers):
+    """Partitions take a marker as version 1 writes it: of the epoch that its transaction has."""
+
+    def append(self, topic: str, partition: int, marker: Marker, now_ms: int) -> bool:
+        return super().append(topic, partition, marker._replace(transaction_version=1), now_ms)
+
+
+class EndsTheNext(World):
+    MARKERS = MarksWhateverIsThere
+
+
 class MarksBeforeItIsDecided(TransactionCoordinator):
     """Markers are written before the decision they carry out is durable."""
 
@@ -73,7 +97,9 @@ class AnswersEarly(World):
     COORDINATOR = AnswersAtOnce
 
 
-@pytest.mark.parametrize("world_class", [CompletesEarly, LeavesLying, MarksEarly, AnswersEarly])
+@pytest.mark.parametrize(
+    "world_class", [CompletesEarly, LeavesLying, LeavesTheNext, EndsTheNext, MarksEarly, AnswersEarly]
+)
 def test_the_simulation_notices(world_class: type[World]) -> None:
     """Within as many seeds as are looked at always."""
     assert any(problems(seed, world_class) for seed in range(200))

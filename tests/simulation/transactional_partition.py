@@ -1,13 +1,14 @@
-"""A partition with real producer state (`wal/producer_state.py`) over a list, for the simulation of transactions."""
+"""Partitions with real producer state (`wal/producer_state.py`) over lists, for the simulation of transactions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from broker.coordinator.transaction_coordinator import Marker
 from broker.coordinator.transactional_offsets import Producer
-from protocol.records import CONTROL_BIT, TRANSACTIONAL_BIT, RecordBatch
+from protocol.records import CONTROL_BIT, TRANSACTIONAL_BIT, Record, RecordBatch
+from tests.broker.coordinator.fakes import FakeLog
 from wal.producer_state import ProducerState
 
 
@@ -98,6 +99,56 @@ class SimulatedPartition:
             )
             if entry.marker is None and not is_aborted:
                 yield place, entry.value
+
+
+class SimulatedOffsets(FakeLog):
+    """`__consumer_offsets`: what is written to it in transactions, and their markers, are checked as in a partition."""
+
+    def __init__(self) -> None:
+        super().__init__(is_synchronous=False)
+        self._noted: list[list[tuple[int, RecordBatch, Marker | None]]] = [[] for _ in self.batches]
+        self.producers = [ProducerState() for _ in self.batches]
+
+    def append(
+        self, index: int, records: Sequence[Record], now_ms: int, producer: Producer | None = None
+    ) -> int:
+        if producer is None:
+            return super().append(index, records, now_ms)
+        batch = _batch(producer, TRANSACTIONAL_BIT, -1)
+        self.producers[index].check_coordinator_batch(batch)
+        offset = super().append(index, records, now_ms, producer)
+        self._note(index, batch, None)
+        return offset
+
+    def mark(self, index: int, marker: Marker) -> None:
+        self.producers[index].check_marker(
+            marker.producer_id, marker.producer_epoch, marker.coordinator_epoch, marker.transaction_version
+        )
+        self.end_transaction(index, marker.producer_id, marker.is_committed)
+        producer = Producer(marker.producer_id, marker.producer_epoch)
+        self._note(index, _batch(producer, TRANSACTIONAL_BIT | CONTROL_BIT, -1), marker)
+
+    def _note(self, index: int, batch: RecordBatch, marker: Marker | None) -> None:
+        count = len(self.batches[index])
+        self._noted[index].append((count, batch, marker))
+        self._take(index, count, batch, marker)
+
+    def _take(self, index: int, count: int, batch: RecordBatch, marker: Marker | None) -> None:
+        batch.base_offset = count - 1  # batches are numbered here, not records: only their order counts
+        if marker is None:
+            self.producers[index].update(batch)
+        else:
+            self.producers[index].end_transaction(
+                batch, not marker.is_committed, marker.coordinator_epoch, timestamp=0
+            )
+
+    def crash(self, keep: Callable[[int], int]) -> None:
+        super().crash(keep)
+        for index, batches in enumerate(self.batches):
+            self.producers[index] = ProducerState()
+            self._noted[index] = [noted for noted in self._noted[index] if noted[0] <= len(batches)]
+            for count, batch, marker in self._noted[index]:
+                self._take(index, count, batch, marker)
 
 
 def _batch(producer: Producer, attributes: int, sequence: int) -> RecordBatch:

@@ -16,7 +16,7 @@ quiet: `histories.anomalies`; every input is in the output once; nothing hangs; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from enum import Enum
 from random import Random
 from typing import Any, Final
@@ -35,13 +35,14 @@ from broker.coordinator.transaction_coordinator import (
 )
 from broker.coordinator.transaction_decide import AddPartitions, Granted
 from broker.coordinator.transaction_records import decode
-from broker.coordinator.transactional_offsets import MarkerEntry, PendingEntry, Producer, parse_entry
+from broker.coordinator.transactional_offsets import Producer
 from broker.topics.names import CONSUMER_OFFSETS
 from protocol.errors import ApiError, ErrorCode
-from tests.broker.coordinator.fakes import FakeHost, FakeLog
+from tests.broker.coordinator.fakes import FakeHost
 from tests.broker.coordinator.transaction_fakes import FakeProducerIds, FakeTransactionLog
 from tests.simulation.histories import End, History, Poll, anomalies
-from tests.simulation.transactional_partition import SimulatedPartition
+from tests.simulation.transactional_partition import SimulatedOffsets, SimulatedPartition
+from wal.producer_state import ProducerState
 
 TIMEOUT_MS: Final = 3000
 """Of a transaction."""
@@ -71,6 +72,7 @@ class Aim(Enum):
     ANY = "some time after a request"
     DECIDED = "in the moment after an end was decided"
     TOLD = "soon after an answer to InitProducerId or EndTxn has left"
+    BEGUN = "right after records of a transaction, which are kept while what the coordinator knows is not"
 
 
 AIMED_CRASH: Final = 0.15
@@ -92,7 +94,7 @@ class SimulatedMarkers:
     def append(self, topic: str, partition: int, marker: Marker, now_ms: int) -> bool:
         world = self._world
         if topic == CONSUMER_OFFSETS:
-            world.offsets_log.end_transaction(partition, marker.producer_id, marker.is_committed)
+            world.offsets_log.mark(partition, marker)
             world.groups.end_transaction(partition, marker.producer_id, marker.is_committed)
         else:
             world.partitions[topic, partition].mark(marker)
@@ -119,7 +121,7 @@ class World:
         self.doubling = random.choice((0.0, 0.1, 0.3))
         self.slowest_sync_ms = random.choice((5, 20, 80))
         crashes = random.choice((0, 2, 6))
-        self.aim = random.choice((Aim.ANY, Aim.ANY, Aim.DECIDED, Aim.TOLD))
+        self.aim = random.choice((Aim.ANY, Aim.ANY, Aim.DECIDED, Aim.TOLD, Aim.BEGUN))
         self._crashes = {random.randint(1, 300) for _ in range(crashes)}  # after so many requests
         self._aimed_crashes = AIMED_CRASHES
         self._served = 0
@@ -128,7 +130,7 @@ class World:
             self.death = 0.5
         self.partitions = {(OUTPUT, index): SimulatedPartition() for index in range(PARTITIONS)}
         self.transaction_log = FakeTransactionLog(is_synchronous=False)
-        self.offsets_log = FakeLog(is_synchronous=False)
+        self.offsets_log = SimulatedOffsets()
         self.producer_ids = FakeProducerIds()
         self.is_up = True
         self.is_calm = False
@@ -147,25 +149,16 @@ class World:
             self.transaction_log, self.MARKERS(self), self.producer_ids, self.host, TransactionSettings()
         )
         self.transactions.load()
-        for (topic, index), partition in self.partitions.items():
-            for entry in partition.producers:
-                if partition.producers.has_open_transaction(entry.producer_id):
-                    self.transactions.adopt(entry.producer_id, entry.producer_epoch, topic, index)
-        for index, producer in self._open_offsets():
-            self.transactions.adopt(*producer, CONSUMER_OFFSETS, index)
+        for place, partition in self.partitions.items():
+            self._adopt(place, partition.producers)
+        for index, producers in enumerate(self.offsets_log.producers):
+            self._adopt((CONSUMER_OFFSETS, index), producers)
         self.is_up = True
 
-    def _open_offsets(self) -> Iterator[tuple[int, Producer]]:
-        for index in range(self.offsets_log.partition_count):
-            open_producers: dict[int, Producer] = {}
-            for record in self.offsets_log.replay(index):
-                entry = parse_entry(record.key or b"")
-                if isinstance(entry, PendingEntry):
-                    open_producers[entry.producer.producer_id] = entry.producer
-                elif isinstance(entry, MarkerEntry):
-                    open_producers.pop(entry.producer_id, None)
-            for producer in open_producers.values():
-                yield index, producer
+    def _adopt(self, place: tuple[str, int], producers: ProducerState) -> None:
+        for entry in producers:
+            if producers.has_open_transaction(entry.producer_id):
+                self.transactions.adopt(entry.producer_id, entry.producer_epoch, *place)
 
     def crash(self) -> None:
         """Power is lost: of each log, some of what was not durable is gone."""
@@ -179,10 +172,16 @@ class World:
         def keep(count: int) -> int:
             return self.random.choice((0, count, self.random.randint(0, count)))
 
-        for partition in self.partitions.values():
-            partition.crash(keep)
-        self.transaction_log.crash(keep)
-        self.offsets_log.crash(keep)
+        def keep_all(count: int) -> int:
+            return count
+
+        def keep_nothing(count: int) -> int:
+            return 0
+
+        is_torn = self.aim is Aim.BEGUN
+        for log in (*self.partitions.values(), self.offsets_log):
+            log.crash(keep_all if is_torn else keep)
+        self.transaction_log.crash(keep_nothing if is_torn else keep)
         self.host.call_later(RESTART_MS, self._start)
 
     def sync(self) -> None:
@@ -215,10 +214,11 @@ class World:
             producer, place = arguments
             asked = AddPartitions(transactional_id, *producer, frozenset((place,)))
             self.transactions.add(asked).then(lambda code: reply(Granted(code)))
-        elif kind == "produce":
-            self._produce(transactional_id, *arguments, reply=reply)
-        elif kind == "offsets":
-            self._commit_offsets(transactional_id, *arguments, reply=reply)
+        elif kind in ("produce", "offsets"):
+            write = self._produce if kind == "produce" else self._commit_offsets
+            write(transactional_id, *arguments, reply=reply)
+            if self.aim is Aim.BEGUN and self._is_undecided(transactional_id):
+                self._crash_in(0)
         else:
             assert kind == "fetch"
             if self.groups.groups.offsets.pending.is_pending(GROUP, "input", 0):
@@ -270,6 +270,12 @@ class World:
             if waits(under_way):
                 under_way.missing += 1
         under_way.durable()
+
+    def _is_undecided(self, transactional_id: str) -> bool:
+        """Whether a crash could undo what has been decided on an id."""
+        log = self.transaction_log
+        index = partition_for(transactional_id, log.partition_count)
+        return log.durable_offset(index) < log.end_offset(index)
 
     def _decided(self, transactional_id: str) -> Callable[[Any], bool]:
         return lambda waiter: self.transactions.when_durable(transactional_id, waiter)

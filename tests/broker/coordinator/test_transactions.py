@@ -20,6 +20,7 @@ from broker.coordinator.transaction import (
 )
 from broker.coordinator.transaction_coordinator import (
     EXPIRIES_PER_TURN,
+    SETTLE_MS,
     TransactionCoordinator,
     TransactionSettings,
 )
@@ -41,11 +42,17 @@ class Coordinated:
         self.log, self.markers = FakeTransactionLog(), FakeMarkers()
         self.host, self.ids = FakeHost(), FakeProducerIds()
         self.settings = TransactionSettings(**settings)
+        self.kicks = 0
         self._load()
 
     def _load(self) -> None:
-        self.coordinator = TransactionCoordinator(self.log, self.markers, self.ids, self.host, self.settings)
+        self.coordinator = TransactionCoordinator(
+            self.log, self.markers, self.ids, self.host, self.settings, self._kick
+        )
         self.coordinator.load()
+
+    def _kick(self) -> None:
+        self.kicks += 1
 
     def restart(self) -> None:
         """As after a crash: only what is durable is left."""
@@ -229,9 +236,81 @@ def test_the_answer_and_the_markers_wait_for_what_they_rely_on(c: Coordinated) -
     assert not deferred.is_resolved
     c.markers.sync()
     assert c.transaction.state is State.COMPLETE_COMMIT
-    assert not deferred.is_resolved  # were this forgotten, the markers would be written once more
+    assert value_of(deferred).error == ErrorCode.NONE
+
+
+def forget_the_completion(c: Coordinated, version: int = 2) -> Granted:
+    """The producer has its answer to EndTxn, and what it goes on with; then the power goes. Markers are not durable."""
+    granted = c.init()
+    c.add(granted, version=version)
+    c.log.is_synchronous = False
+    deferred = c.ending(granted, version=version)
+    c.log.sync()
+    ended: Granted = value_of(deferred)
+    c.markers.is_synchronous = False
+    c.restart()
+    assert c.transaction.state is State.PREPARE_COMMIT
+    return ended
+
+
+@pytest.mark.parametrize("epoch", [0, EXHAUSTED_EPOCH])
+def test_what_was_begun_before_the_completion_was_forgotten_is_taken_up_after_it(
+    c: Coordinated, epoch: int
+) -> None:
+    """A crash has kept first records of the next transaction: it is neither lost nor ended with the one before."""
+    c.init()
+    c.set_epoch(epoch - 1)
+    ended = forget_the_completion(c)
+    c.coordinator.adopt(ended.producer_id, ended.producer_epoch, "begun", 3)
+    c.coordinator.adopt(ended.producer_id, ended.producer_epoch + 1, "later", 3)  # nobody's
+    assert c.add(ended) == ErrorCode.CONCURRENT_TRANSACTIONS
+    assert c.end(ended, False).error == ErrorCode.CONCURRENT_TRANSACTIONS
+    assert c.init(ended[1:]).error == ErrorCode.CONCURRENT_TRANSACTIONS
+    c.markers.sync()
+    assert c.transaction.state is State.ONGOING
+    assert c.transaction.partitions == {("begun", 3)}
+    assert c.transaction[1:3] == ended[1:]
+    c.markers.is_synchronous = c.log.is_synchronous = True
+    c.log.sync()
+    assert c.end(ended, False).error == ErrorCode.NONE
+    assert c.markers.written[-1][:2] == ("begun", 3)
+
+
+def test_version_1_writes_nothing_before_the_completion_is_durable(c: Coordinated) -> None:
+    """Its epoch would not keep markers that are written again from ending the next transaction."""
+    granted = c.init()
+    c.add(granted, version=0)
+    c.log.is_synchronous = False
+    deferred = c.ending(granted, version=0)
     c.log.sync()
     assert value_of(deferred).error == ErrorCode.NONE
+    added = c.coordinator.add(AddPartitions(ID, *granted[1:], frozenset((PLACE,))))
+    assert c.transaction.state is State.ONGOING
+    assert c.verify(granted) == c.add(granted, ("other", 0)) == ErrorCode.CONCURRENT_TRANSACTIONS
+    c.log.sync()
+    assert value_of(added) == c.verify(granted) == ErrorCode.NONE
+
+
+def test_a_completion_nobody_waits_for_is_synced_soon(c: Coordinated) -> None:
+    granted = c.init()
+    c.add(granted)
+    c.end(granted)
+    before = c.kicks
+    c.host.advance(SETTLE_MS)
+    assert c.kicks == before + 1
+
+
+def test_whose_a_producer_id_is(c: Coordinated) -> None:
+    c.init()
+    granted = c.set_epoch(EXHAUSTED_EPOCH)
+    c.add(granted)
+    c.markers.is_synchronous = False
+    c.ending(granted)
+    transactions = c.coordinator.transactions
+    assert transactions.of_producer(1000) == transactions.of_producer(1001) == c.transaction
+    c.markers.sync()
+    assert transactions.of_producer(1000) is None
+    assert transactions.of_producer(1001) == c.transaction
 
 
 def test_markers_go_on_after_a_crash(c: Coordinated) -> None:

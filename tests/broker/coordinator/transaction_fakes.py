@@ -18,6 +18,12 @@ class FakeTransactionLog(FakeLog):
     def coordinator_epoch(self, index: int) -> int:
         return self.epoch
 
+    def end_offset(self, index: int) -> int:
+        return len(self.batches[index])
+
+    def durable_offset(self, index: int) -> int:
+        return self.durable[index]
+
 
 class FakeMarkers:
     """Markers in a list. They are durable at once, or when the test says so."""
