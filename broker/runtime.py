@@ -186,6 +186,8 @@ class Broker:
         """A topic is gone: so are its logs, and what groups had stored for it."""
         if "tables" in self.__dict__:
             self.tables.topic_deleted(topic)
+        if "compaction" in self.__dict__:
+            self.compaction.topic_deleted(topic.name)
         self.logs.delete(topic)
         if "groups" in self.__dict__:  # else nothing has been stored, or the loading of groups sees to it
             self.groups.topic_deleted(topic.name)

@@ -23,10 +23,12 @@ from wal.layout import (
     DELETED_DIRECTORY_SUFFIX,
     LOCK,
     LOG_START_CHECKPOINT,
+    LOG_SUFFIX,
     META_PROPERTIES,
     RECOVERY_POINT_CHECKPOINT,
     deleted_directory,
     format_properties,
+    parse_base_offset,
     parse_partition_directory,
     parse_properties,
     partition_directory,
@@ -218,6 +220,17 @@ class DataFolder:
     def compacted_up_to(self, key: TopicPartition) -> int | None:
         """The first offset that no round of compaction has seen; None if there was none yet."""
         return self._compacted.get(key)
+
+    def may_be_dirty(self, key: TopicPartition) -> bool:
+        """Whether a log that is not open has sealed segments that no round has seen, by its folder's names alone."""
+        assert key not in self._open
+        names = self._storage.list(partition_directory(self.root, *key))
+        bases = [base for name in names if (base := parse_base_offset(name, LOG_SUFFIX)) is not None]
+        if len(bases) < 2:
+            return False
+        compacted = self._compacted.get(key, -1)
+        end_offset = self.known_end_offset(key)  # a checkpoint outside the log is not believed
+        return not (end_offset is not None and max(bases) <= compacted <= end_offset)
 
     def save_compacted_up_to(self, key: TopicPartition, offset: int) -> None:
         """Save how far a round came. Raises DiskFull, StorageFailed."""

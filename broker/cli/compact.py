@@ -147,5 +147,14 @@ def _status_row(status: dict[str, Any]) -> tuple[object, ...]:
         format_size(status["dirty_bytes"]) if is_measured else None,
         status.get("dirty_ratio"),
         status.get("held_by"),
-        status["problem"] or _error(status),
+        status["problem"] or _pause(status) or _error(status),
     )
+
+
+def _pause(status: dict[str, Any]) -> str | None:
+    next_try_ms = status.get("next_try_ms")
+    if next_try_ms is None:
+        return None
+    seconds = max(0, next_try_ms // 1000 - int(time.time()))
+    times = "once" if status["failures"] == 1 else f"{status['failures']} times in a row"
+    return f"failed {times}, next try in {seconds} s: {_error(status)}"

@@ -61,7 +61,12 @@ def _partition_status(
         "partition": key.partition,
         "state": "idle",
         "problem": compaction.uncleanable.get(key),
+        "failures": 0,
+        "next_try_ms": None,
     }
+    failures = compaction.failures.get(key)
+    if failures is not None:
+        status |= {"state": "paused", "failures": failures.count, "next_try_ms": failures.next_try_ms}
     if candidate is not None:
         status |= {
             "first_dirty_offset": candidate.first_dirty_offset,

@@ -11,7 +11,7 @@ dirty record is older than max.compaction.lag.ms. Of those that are due, one ove
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wal.checkpoint import TopicPartition
 from wal.compaction_producers import last_batches
@@ -19,6 +19,13 @@ from wal.compaction_producers import last_batches
 if TYPE_CHECKING:
     from broker.config import BrokerConfig, TopicConfig
     from wal.log import Log
+
+
+SHORTEST_PAUSE_MS: Final = 1_000
+LONGEST_PAUSE_MS: Final = 3_600_000
+"""Pauses after rounds that failed: a worker that dies of a partition costs a read of it each time."""
+
+_MOST_DOUBLINGS: Final = 20
 
 
 class Candidate(NamedTuple):
@@ -77,6 +84,13 @@ def measure(
     is_overdue = dirty_bytes > 0 and now_ms - oldest > config["max.compaction.lag.ms"]
     end_offset = max(first_dirty, end_offset)
     return Candidate(key, first_dirty, end_offset, clean_bytes, dirty_bytes, is_overdue, held_by)
+
+
+def pause_ms(failures: int, backoff_ms: int) -> int:
+    """How long a partition is left alone after so many failed rounds in a row: twice as long each time."""
+    assert failures > 0
+    shortest = max(backoff_ms, SHORTEST_PAUSE_MS)
+    return max(shortest, min(shortest << min(failures - 1, _MOST_DOUBLINGS), LONGEST_PAUSE_MS))
 
 
 def is_due(candidate: Candidate, config: TopicConfig) -> bool:

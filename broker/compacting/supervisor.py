@@ -6,7 +6,8 @@
 
 The worker only adds files. Until a segment is swapped nobody sees it, and where retention, a deleted topic or a crash
 comes first, it is thrown away. A partition that cannot be compacted is left alone until the broker starts again, and
-is listed with the reason.
+is listed with the reason. One whose rounds fail otherwise (its worker dies, a file is gone) is tried again after
+pauses that grow, while the others go on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from broker.compacting.planning import Candidate, choose, is_due, job, measure
+from broker.compacting.planning import Candidate, choose, is_due, job, measure, pause_ms
 from broker.worker.process import JobFailed, WorkerClosed, WorkerDied, WorkerProcess
 from wal.checkpoint import TopicPartition
 from wal.compaction_swap import swap
@@ -36,6 +37,9 @@ PARTITIONS_PER_TURN: Final = 20
 
 KEPT_RESULTS: Final = 1000
 """Partitions whose last round is remembered for the status."""
+
+FAILURES_UNTIL_TOLD: Final = 3
+"""Failed rounds in a row after which a partition is called an operator's matter, once: one or two may be chance."""
 
 SEED_WORDS: Final = 4
 SEED_BITS: Final = 64
@@ -62,19 +66,32 @@ class RoundState:
     totals: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Failures:
+    """A partition's rounds that failed, one after the other."""
+
+    count: int = 0
+    next_try_ms: int = 0
+
+
 class Compaction:
     """All compacted topics' compaction. Belongs to the loop; `run` is its task."""
 
-    def __init__(self, broker: Broker, folder: DataFolder) -> None:
+    def __init__(self, broker: Broker, folder: DataFolder, worker: WorkerProcess | None = None) -> None:
         self._broker = broker
         self._folder = folder
-        self.worker = WorkerProcess("compaction", environment=WORKER_ENVIRONMENT)
+        self.worker = worker or WorkerProcess("compaction", environment=WORKER_ENVIRONMENT)
         self.uncleanable: dict[TopicPartition, str] = {}
         self.running: RoundState | None = None
         self.results: dict[TopicPartition, RoundState] = {}
         self.requested: dict[TopicPartition, None] = {}
         self._wake = asyncio.Event()
+        self.idle = asyncio.Event()
+        """Nothing was left to do at the last look."""
         self._next_look_ms = 0
+        self.failures: dict[TopicPartition, Failures] = {}
+        self._closed_and_clean: set[TopicPartition] = set()
+        """Nothing was dirty when this was looked up, and nobody has opened the log since."""
         self._failed_now: set[TopicPartition] = set()
         """Failed since the last look: to be tried again at the next one, not before."""
 
@@ -83,12 +100,23 @@ class Compaction:
     def look(self) -> None:
         """It may be time: called now and then by upkeep."""
         if self._broker.clock_ms() >= self._next_look_ms:
-            self._wake.set()
+            self._awake()
 
     def request(self, keys: list[TopicPartition]) -> None:
         """Compact these next, however clean they are, their active segments included."""
         self.requested.update(dict.fromkeys(keys))
+        self._awake()
+
+    def _awake(self) -> None:
+        self.idle.clear()
         self._wake.set()
+
+    def topic_deleted(self, topic: str) -> None:
+        """A topic is gone, and one of the same name is another."""
+        self.uncleanable = {key: why for key, why in self.uncleanable.items() if key.topic != topic}
+        self.failures = {key: failures for key, failures in self.failures.items() if key.topic != topic}
+        self.results = {key: last for key, last in self.results.items() if key.topic != topic}
+        self._closed_and_clean = {key for key in self._closed_and_clean if key.topic != topic}
 
     async def close(self) -> None:
         """Give up what is under way: nothing of it is seen until it is swapped."""
@@ -109,6 +137,7 @@ class Compaction:
             except StorageFailed as failure:  # a full disk: there may be space at the next look
                 self._broker.storage_failed(failure)
             self._next_look_ms = self._broker.clock_ms() + self._broker.config["log.cleaner.backoff.ms"]
+            self.idle.set()
 
     async def _step(self) -> bool:
         """One round; False if there is nothing to do."""
@@ -124,20 +153,39 @@ class Compaction:
             return False
         partition = self._partition(candidate.key)
         if partition is not None:
-            await self._compact(partition, candidate)
+            # Measured again: others had their turns meanwhile, and segments may have been deleted.
+            now = self.measure(candidate.key, partition, self._broker.clock_ms())
+            if now is not None and now.dirty_bytes:
+                await self._compact(partition, now)
         return True
 
     async def _due(self) -> list[Candidate]:
-        topics = self._broker.catalog.topics
-        return [
-            candidate
-            for key, candidate in await self.measured()
-            if candidate is not None
-            and key not in self.uncleanable
-            and key not in self._failed_now
-            and key.topic in topics
-            and is_due(candidate, topics[key.topic].config)
-        ]
+        found = []
+        now_ms = self._broker.clock_ms()
+        for number, (key, partition) in enumerate(self.partitions(), 1):
+            if self._may_be_due(key, partition, now_ms):
+                candidate = self.measure(key, partition, now_ms)
+                if candidate is not None and is_due(candidate, partition.topic.config):
+                    found.append(candidate)
+            if number % PARTITIONS_PER_TURN == 0:
+                await asyncio.sleep(0)
+        return found
+
+    def _may_be_due(self, key: TopicPartition, partition: Partition, now_ms: int) -> bool:
+        """What can be told without a look into the log, or, for one that nobody uses, without opening it."""
+        if key in self.uncleanable or key in self._failed_now:
+            return False
+        failures = self.failures.get(key)
+        if failures is not None and now_ms < failures.next_try_ms:
+            return False
+        if partition.opened_log is not None:
+            self._closed_and_clean.discard(key)
+            return True
+        if key not in self._closed_and_clean:
+            if self._folder.may_be_dirty(key):
+                return True
+            self._closed_and_clean.add(key)
+        return False
 
     async def measured(self, topic: str | None = None) -> list[tuple[TopicPartition, Candidate | None]]:
         """Every partition of one compacted topic, or of all, a few a turn of the loop; None where it is damaged."""
@@ -185,6 +233,7 @@ class Compaction:
         if partition is None:
             return
         self.uncleanable.pop(key, None)
+        self.failures.pop(key, None)
         opened = partition.log
         opened.roll(self._broker.clock_ms())
         await _durable(partition, opened.bases[-1], self._broker)
@@ -244,6 +293,7 @@ class Compaction:
             state.error = state.error or "segments were deleted meanwhile"
             self._failed_now.add(state.key)
             return
+        self.failures.pop(state.key, None)
         self._folder.save_compacted_up_to(state.key, totals["end_offset"])
         log.info(
             "%s compacted up to offset %d: %d bytes became %d, %d records %d, in %.1f s",
@@ -261,7 +311,24 @@ class Compaction:
         if isinstance(failure, JobFailed) and failure.kind == CANNOT_COMPACT:
             self._set_aside(key, str(failure))
         else:  # retention took a file away, the disk is full, the worker was killed: next time it may be otherwise
-            log.warning("%s-%d: compaction failed and is tried again later: %s", *key, failure)
+            self._pause(key, failure)
+
+    def _pause(self, key: TopicPartition, failure: Exception) -> None:
+        now_ms = self._broker.clock_ms()
+        failures = self.failures.setdefault(key, Failures())
+        failures.count += 1
+        pause = pause_ms(failures.count, self._broker.config["log.cleaner.backoff.ms"])
+        failures.next_try_ms = now_ms + pause
+        if failures.count < FAILURES_UNTIL_TOLD:
+            log.warning("%s-%d: compaction failed, next try in %.0f s: %s", *key, pause / 1000, failure)
+        elif failures.count == FAILURES_UNTIL_TOLD:
+            log.error(
+                "%s-%d: compaction has failed %d times in a row: %s. It is tried again after ever longer pauses, an "
+                "hour at most; other partitions go on. If the worker was killed, give it more memory or lower "
+                "log.cleaner.dedupe.buffer.size; `floe log verify` says whether the partition's files are sound; "
+                "`floe compact status %s` shows how it goes on, `floe compact now %s --partition %d` tries at once",
+                *(*key, failures.count, failure, key.topic, *key),
+            )
 
     def _set_aside(self, key: TopicPartition, reason: str) -> None:
         if key not in self.uncleanable:
