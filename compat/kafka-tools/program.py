@@ -244,7 +244,15 @@ def log_dirs():
 
 @features.check("kafka-leader-election")
 def election():
-    admin("LeaderElectionCommand", "--election-type", "preferred", "--topic", "perf", "--partition", "0")
+    arguments = ("--election-type", "preferred", "--partition", "0")
+    has(
+        admin("LeaderElectionCommand", *arguments, "--topic", "perf"),
+        r"Valid replica already elected.*perf-0",
+    )
+    has(
+        admin("LeaderElectionCommand", *arguments, "--topic", "nowhere", code=1),
+        r"nowhere-0.*UnknownTopicOrPartition",
+    )
 
 
 @features.check("kafka-reassign-partitions")
@@ -262,7 +270,12 @@ def reassign():
 
 @features.check("kafka-features")
 def feature_levels():
-    has(admin("FeatureCommand", "describe"), r"Feature: \S+\s+SupportedMinVersion")
+    told = admin("FeatureCommand", "describe")
+    has(
+        told,
+        r"metadata\.version\s+SupportedMinVersion: 3\.3-IV3\s+SupportedMaxVersion: 4",
+        r"transaction\.version\s.*FinalizedVersionLevel: 2",
+    )
 
 
 @features.check("kafka-cluster")
