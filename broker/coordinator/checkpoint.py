@@ -72,9 +72,8 @@ class GroupCheckpoint:
 
     def records(self, index: int) -> Iterator[tuple[bytes, bytes]]:
         """Key and value of every record of a partition that is in it, by key."""
-        with self._db.iterator(prefix=b"r" + _UINT16.pack(index)) as found:
-            for key, value in found:
-                yield key[3:], value
+        with self._db.prefixed_db(b"r" + _UINT16.pack(index)).iterator() as found:
+            yield from found
 
     def clear(self, index: int) -> None:
         """Forget a partition."""

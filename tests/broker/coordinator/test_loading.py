@@ -73,7 +73,10 @@ def test_what_is_no_record_of_ours_is_passed_over() -> None:
     odd = [
         (None, b"x"),
         (b"", b""),
+        (b"\0\1", value),
         (b"\0\1\0\7g", value),
+        (b"\0\1\0\1\xff\0\1t\0\0\0\0", value),
+        (key + b"x", value),
         (key, value[:-1]),
         (key, b"\0\3"),
         (b"\0\x63", value),
