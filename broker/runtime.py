@@ -21,12 +21,12 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.config import Endpoint
 from broker.fetching.sessions import FetchSessions
 from broker.logs import configure_logging
+from broker.parts import Parts
 from broker.polling import new_event_loop
 from broker.router import Router
 from broker.server import Limits, Server
@@ -101,60 +101,28 @@ class Broker:
         self._loop = asyncio.get_running_loop()
         self._disk_was_full = False
         self.supervise: Callable[[str, Coroutine[Any, Any, None]], None]
-        self._folder = folder
+        self.parts = Parts(self, folder)
         self.logs.on_progress = self._progressed
 
-    @cached_property
+    @property
     def groups(self) -> GroupCoordinator:
-        """The coordinator of all groups, loaded from its topic. Its modules are a good part of a start's time, so it is
-        made at its first use, or at the start if there is anything to load."""
-        from broker.coordinator.consumer_catalog import CatalogTopics
-        from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
-        from broker.coordinator.offsets_topic import OffsetsTopic
+        """The coordinator of all groups."""
+        return self.parts.groups
 
-        settings = GroupSettings.of(self.config)
-        topics = CatalogTopics(self.catalog)
-        offsets_topic = OffsetsTopic(self, f"{self.config.data_dir}/groups.checkpoint")
-        groups = GroupCoordinator(offsets_topic, self, settings, self.flusher.kick, topics)
-        groups.load()
-        return groups
-
-    @cached_property
+    @property
     def transactions(self) -> TransactionCoordinator:
-        """The coordinator of all transactions, loaded from its topic; made when it is needed, as `groups`."""
-        from broker.coordinator.transaction_coordinator import TransactionCoordinator, TransactionSettings
-        from broker.coordinator.transaction_topic import PartitionMarkers, TransactionsTopic
+        """The coordinator of all transactions."""
+        return self.parts.transactions
 
-        transactions = TransactionCoordinator(
-            TransactionsTopic(self, f"{self.config.data_dir}/transactions.checkpoint"),
-            PartitionMarkers(self),
-            self.producer_ids,
-            self,
-            TransactionSettings.of(self.config),
-            self.flusher.kick,
-        )
-        transactions.load()
-        return transactions
-
-    @cached_property
+    @property
     def tables(self) -> Tables:
-        """What has topics committed to their tables; made at the first record of a topic that has one, or at the start
-        if there are any."""
-        from broker.tiering.supervisor import Tables
+        """What has topics committed to their tables."""
+        return self.parts.tables
 
-        tables = Tables(self, self._folder)
-        tables.load()
-        self.supervise("tables", tables.run())
-        return tables
-
-    @cached_property
+    @property
     def compaction(self) -> Compaction:
-        """What compacts topics; made when there is one that is compacted."""
-        from broker.compacting.supervisor import Compaction
-
-        compaction = Compaction(self, self._folder)
-        self.supervise("compaction", compaction.run())
-        return compaction
+        """What compacts topics."""
+        return self.parts.compaction
 
     def _progressed(self, partition: Partition) -> None:
         if partition.topic.has_table:
@@ -184,20 +152,13 @@ class Broker:
 
     def topic_deleted(self, topic: Topic) -> None:
         """A topic is gone: so are its logs, and what groups had stored for it."""
-        if "tables" in self.__dict__:
-            self.tables.topic_deleted(topic)
-        if "compaction" in self.__dict__:
-            self.compaction.topic_deleted(topic.name)
+        self.parts.topic_goes(topic)
         self.logs.delete(topic)
-        if "groups" in self.__dict__:  # else nothing has been stored, or the loading of groups sees to it
-            self.groups.topic_deleted(topic.name)
-        if topic.name == TRANSACTION_STATE and "transactions" in self.__dict__:
-            self.transactions.forget_everything()
+        self.parts.topic_gone(topic)
 
     def topic_reconfigured(self, topic: Topic) -> None:
         """A topic's configuration was replaced: it may have a table from now on, or none any more."""
-        if topic.has_table or "tables" in self.__dict__:
-            self.tables.topic_reconfigured(topic)
+        self.parts.topic_reconfigured(topic)
 
     def why_no_topic(self, name: str) -> ErrorCode:
         """The error for a name that no topic has."""
@@ -421,19 +382,13 @@ class Process:
     async def _end(self, status: int) -> int:
         log.info("stopping")
         deadline_s = self._loop.time() + self._config["floe.shutdown.timeout.ms"] / 1000
-        if "groups" in self._broker.__dict__:
-            self._broker.groups.release_waiting()
+        parts = self._broker.parts
+        parts.release_waiting()
         await self._server.drain(self._config["floe.shutdown.timeout.ms"] / 1000)
-        if "tables" in self._broker.__dict__:
-            await self._broker.tables.close(max(0.0, deadline_s - self._loop.time()))
-        if "compaction" in self._broker.__dict__:
-            await self._broker.compaction.close()
+        await parts.end_workers(lambda: max(0.0, deadline_s - self._loop.time()))
         for task in self._tasks:
             task.cancel()
-        if "groups" in self._broker.__dict__:
-            self._broker.groups.close()
-        if "transactions" in self._broker.__dict__:
-            self._broker.transactions.close()
+        parts.close()
         self._broker.catalog.close()
         self._folder.close()
         log.info("stopped after %d rounds of %d syncs", self._flusher.rounds, self._flusher.syncs)

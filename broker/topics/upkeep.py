@@ -60,10 +60,7 @@ class Upkeep:
         if now_ms >= self._next_catalog_ms:
             self._next_catalog_ms = now_ms + self._catalog_interval_ms
             yield self._broker.catalog.write_checkpoint
-            if "groups" in self._broker.__dict__:  # else there is nothing new
-                yield from self._broker.groups.checkpoint_steps()
-            if "transactions" in self._broker.__dict__:
-                yield from self._broker.transactions.checkpoint_steps()
+            yield from self._broker.parts.checkpoint_steps()
         if now_ms >= self._next_retention_ms:
             self._next_retention_ms = now_ms + self._retention_interval_ms
             yield from self._retention(now_ms)
@@ -75,7 +72,9 @@ class Upkeep:
 
     def _has_compacted_topics(self) -> bool:
         topics = self._broker.catalog.topics.values()
-        return "compaction" in self._broker.__dict__ or any(topic.config.is_compacted for topic in topics)
+        return self._broker.parts.made_compaction is not None or any(
+            topic.config.is_compacted for topic in topics
+        )
 
     def _retention(self, now_ms: int) -> Iterator[Step]:
         for topic in list(self._broker.catalog.topics.values()):

@@ -29,6 +29,7 @@ class Host:
         )
         self.tabled_offset = 1 << 60
         self.tables = SimpleNamespace(keep_from=lambda partition: self.tabled_offset)
+        self.parts = SimpleNamespace(made_compaction=None, checkpoint_steps=list)
         self._bench = bench
         self.failures: list[StorageFailed] = []
         self.storage_failed = self.failures.append
