@@ -18,11 +18,6 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from broker.coordinator.outcome import Record
-from protocol.messages.internal.transaction_records import (
-    PartitionsSchema,
-    TransactionLogKey,
-    TransactionLogValue,
-)
 
 NO_PRODUCER_ID: Final = -1
 NO_EPOCH: Final = -1
@@ -62,8 +57,6 @@ STATE_NUMBERS: Final = {
 }
 """How the record names a state."""
 
-_STATES: Final = {number: state for state, number in STATE_NUMBERS.items()}
-
 _ADDED: Final = "a partition is added"
 _INITIALISED: Final = "InitProducerId"
 _EMPTY_ABORT: Final = "EndTxn aborts before anything is written (version 2)"
@@ -93,6 +86,14 @@ OVER: Final = frozenset((State.EMPTY, State.COMPLETE_COMMIT, State.COMPLETE_ABOR
 """Nothing is under way."""
 PREPARED: Final = frozenset((State.PREPARE_COMMIT, State.PREPARE_ABORT))
 """How it ends is decided, and the markers are on their way."""
+
+
+def by_topic(partitions: Iterable[TopicPartition]) -> dict[str, list[int]]:
+    """Partitions by topic, in order."""
+    found: dict[str, list[int]] = {}
+    for topic, partition in sorted(partitions):
+        found.setdefault(topic, []).append(partition)
+    return found
 
 
 class Transaction(NamedTuple):
@@ -132,10 +133,7 @@ class Transaction(NamedTuple):
 
     def topics(self) -> dict[str, list[int]]:
         """Its partitions by topic, in order."""
-        found: dict[str, list[int]] = {}
-        for topic, partition in sorted(self.partitions):
-            found.setdefault(topic, []).append(partition)
-        return found
+        return by_topic(self.partitions)
 
     def moved(self, state: State, now_ms: int, **changes: Any) -> Transaction:
         """The transaction after a transition."""
@@ -152,57 +150,12 @@ class Transaction(NamedTuple):
 
 
 def record_of(transaction: Transaction) -> Record:
-    """The record that makes a transactional id what `transaction` is, but for what is volatile."""
-    partitions = None
-    if transaction.state is not State.EMPTY:
-        partitions = [
-            PartitionsSchema(topic=topic, partition_ids=indexes)
-            for topic, indexes in transaction.topics().items()
-        ]
-    value = TransactionLogValue(
-        producer_id=transaction.producer_id,
-        previous_producer_id=transaction.previous_producer_id,
-        next_producer_id=transaction.next_producer_id,
-        producer_epoch=transaction.producer_epoch,
-        transaction_timeout_ms=transaction.timeout_ms,
-        transaction_status=STATE_NUMBERS[transaction.state],
-        transaction_partitions=partitions,
-        transaction_last_update_timestamp_ms=transaction.updated_ms,
-        transaction_start_timestamp_ms=transaction.start_ms,
-        client_transaction_version=transaction.client_version,
-    )
-    return Record(TransactionLogKey(transactional_id=transaction.transactional_id), value)
+    """The record that makes a transactional id what `transaction` is; for its bytes see `transaction_records.py`."""
+    return Record(transaction.transactional_id, transaction)
 
 
 def tombstone(transactional_id: str) -> Record:
-    return Record(TransactionLogKey(transactional_id=transactional_id), None)
-
-
-def _of_record(transactional_id: str, value: TransactionLogValue) -> Transaction:
-    partitions = frozenset(
-        (topic.topic, partition)
-        for topic in value.transaction_partitions or ()
-        for partition in topic.partition_ids
-    )
-    return Transaction(
-        transactional_id,
-        value.producer_id,
-        value.producer_epoch,
-        value.transaction_timeout_ms,
-        _STATES.get(value.transaction_status, State.DEAD),
-        partitions,
-        value.transaction_start_timestamp_ms,
-        value.transaction_last_update_timestamp_ms,
-        value.previous_producer_id,
-        value.next_producer_id,
-        value.client_transaction_version,
-    )
-
-
-class LastEpoch(NamedTuple):
-    """Volatile: a producer has been given a new epoch in place of this one, and may not hear of it."""
-
-    producer_epoch: int
+    return Record(transactional_id, None)
 
 
 class Ending(NamedTuple):
@@ -236,29 +189,20 @@ class Transactions:
 
     def apply(self, transactional_id: str, event: Any) -> None:
         """Apply one event: a record, live or at recovery, or a volatile one."""
-        if event.__class__ is LastEpoch:
-            known = self.by_id[transactional_id]
-            self.by_id[transactional_id] = known._replace(last_producer_epoch=event.producer_epoch)
-        elif event.__class__ is Ending:
+        if event.__class__ is Ending:
             self.ending.setdefault(transactional_id, []).append(event.token)
         else:
             assert event.__class__ is Record
-            self._apply_record(event.key.transactional_id, event.value)
+            self._apply_record(event.key, event.value)
 
-    def _apply_record(self, transactional_id: str, value: TransactionLogValue | None) -> None:
+    def _apply_record(self, transactional_id: str, transaction: Transaction | None) -> None:
         before = self.by_id.get(transactional_id)
-        if value is None:
+        if transaction is None:
             if before is not None:
                 del self.by_id[transactional_id]
                 self._forget_producers(before)
             self.ending.pop(transactional_id, None)
             return
-        transaction = _of_record(transactional_id, value)
-        if before is not None and (before.producer_id, before.producer_epoch) == (
-            transaction.producer_id,
-            transaction.producer_epoch,
-        ):
-            transaction = transaction._replace(last_producer_epoch=before.last_producer_epoch)
         self.by_id[transactional_id] = transaction
         if before is None or before.producer_ids != transaction.producer_ids:
             if before is not None:

@@ -209,7 +209,7 @@ class TransactionCoordinator:
                 except (UnknownRecord, Malformed) as error:
                     log.error("a record of __transaction_state is passed over: %s", error)
                     continue
-                self.transactions.apply(record.key.transactional_id, record)
+                self.transactions.apply(record.key, record)
         now_ms = self._host.clock_ms()
         self._alarm.set(EXPIRY, now_ms + self.settings.expiry_interval_ms)
         for transaction in list(self.transactions):

@@ -20,7 +20,6 @@ from broker.coordinator.transaction import (
     OVER,
     PREPARED,
     Ending,
-    LastEpoch,
     State,
     TopicPartition,
     Transaction,
@@ -163,7 +162,8 @@ def _is_known_producer(transaction: Transaction, expected: tuple[int, int] | Non
 
 def _granted(granted: Transaction, asked: InitProducer, last_epoch: int) -> Outcome:
     answer = Granted(ErrorCode.NONE, granted.producer_id, granted.producer_epoch)
-    return outcome_of(granted, LastEpoch(last_epoch), replies=(Reply(asked.token, answer),))
+    granted = granted._replace(last_producer_epoch=last_epoch)
+    return outcome_of(granted, replies=(Reply(asked.token, answer),))
 
 
 def _init_refused(asked: InitProducer, code: ErrorCode) -> Outcome:
@@ -276,11 +276,12 @@ def _prepare(
         State.PREPARE_COMMIT if is_committed else State.PREPARE_ABORT,
         now_ms,
         producer_epoch=epoch,
+        last_producer_epoch=last_epoch,
         start_ms=start_ms,
         next_producer_id=next_producer_id,
         client_version=client_version,
     )
-    return outcome_of(prepared, LastEpoch(last_epoch), *more)
+    return outcome_of(prepared, *more)
 
 
 def _wrong_end(transaction: Transaction, asked: EndTransaction) -> ErrorCode:
@@ -376,7 +377,7 @@ def decide_complete(transaction: Transaction, now_ms: int) -> Outcome:
         next_producer_id=NO_PRODUCER_ID,
         partitions=frozenset(),
     )
-    return outcome_of(completed, LastEpoch(transaction.last_producer_epoch))
+    return outcome_of(completed)
 
 
 def decide_expiry(transaction: Transaction, expiration_ms: int, now_ms: int) -> Outcome | None:

@@ -349,7 +349,7 @@ class World:
         for index in range(self.transaction_log.partition_count):
             for record in self.transaction_log.replay(index):
                 decoded = decode(record.key, record.value)
-                replayed.apply(decoded.key.transactional_id, decoded)
+                replayed.apply(decoded.key, decoded)
         live = {
             name: known._replace(last_producer_epoch=-1)
             for name, known in self.transactions.transactions.by_id.items()

@@ -455,7 +455,7 @@ def test_replay_gives_the_same_state(requests: list[str], version: int) -> None:
         for index in range(c.log.partition_count):
             for record in c.log.replay(index):
                 decoded = decode(record.key, record.value)
-                replayed.apply(decoded.key.transactional_id, decoded)
+                replayed.apply(decoded.key, decoded)
         assert replayed.by_id == {ID: c.transaction._replace(last_producer_epoch=-1)}
 
 
