@@ -53,6 +53,19 @@ def find_partition(broker: Broker, topic: bytes | str, index: int) -> Partition:
     return partition
 
 
+def refusal(broker: Broker, error: ApiError | StorageFailed) -> tuple[ErrorCode, str]:
+    """Code and message to answer with instead of what was asked for. Where the disk is to blame, the broker is told."""
+    if isinstance(error, ApiError):
+        return error.code, error.message
+    broker.storage_failed(error)
+    return ErrorCode.KAFKA_STORAGE_ERROR, str(error)
+
+
+def error_code(broker: Broker, error: ApiError | StorageFailed) -> ErrorCode:
+    """The code of `refusal`, for responses without room for a message."""
+    return refusal(broker, error)[0]
+
+
 def check_leader_epoch(partition: Partition, current_leader_epoch: int) -> None:
     """Fence a client whose metadata is older or newer than we are (KIP-320); -1 asks for no check."""
     if current_leader_epoch < 0:
@@ -72,15 +85,13 @@ def read_partition(
         partition = find_partition(broker, wanted.topic, index)
         check_leader_epoch(partition, wanted.current_leader_epoch)
         return _read(partition, wanted, terms, max_bytes, min_one_batch)
-    except ApiError as error:
-        return Read(_failed(broker, partition, index, error.code, terms.version), 0, None)
     except CorruptBatch as error:
         # Its CRC was right when it came: what is inside was the producer's, and only conversion looks there.
         log.warning("%s from offset %d: %s", partition, wanted.fetch_offset, error)
-        return Read(_failed(broker, partition, index, ErrorCode.CORRUPT_MESSAGE, terms.version), 0, None)
-    except StorageFailed as error:
-        broker.storage_failed(error)
-        return Read(_failed(broker, partition, index, ErrorCode.KAFKA_STORAGE_ERROR, terms.version), 0, None)
+        code = ErrorCode.CORRUPT_MESSAGE
+    except (ApiError, StorageFailed) as error:
+        code = error_code(broker, error)
+    return Read(_failed(broker, partition, index, code, terms.version), 0, None)
 
 
 def _read(

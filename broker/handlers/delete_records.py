@@ -13,7 +13,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from broker.fetching.reading import find_partition
+from broker.fetching.reading import error_code, find_partition
 from broker.request import Deferred
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.delete_records import (
@@ -81,9 +81,6 @@ def _delete(broker: Broker, name: str, asked: DeleteRecordsPartition) -> DeleteR
         if policy and "delete" not in policy:
             raise ApiError(ErrorCode.POLICY_VIOLATION)
         result.low_watermark = partition.log.delete_records_before(asked.offset)
-    except ApiError as error:
-        result.error_code = error.code
-    except StorageFailed as failure:
-        broker.storage_failed(failure)
-        result.error_code = ErrorCode.KAFKA_STORAGE_ERROR
+    except (ApiError, StorageFailed) as error:
+        result.error_code = error_code(broker, error)
     return result

@@ -12,6 +12,7 @@ import os
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Final
 
+from broker.fetching.reading import error_code
 from protocol.errors import ErrorCode, StorageFailed
 from protocol.messages.describe_log_dirs import (
     DescribeLogDirsPartition,
@@ -64,8 +65,7 @@ async def handle(broker: Broker, request: Request) -> DescribeLogDirsResponse:
             if described.partitions:
                 result.topics.append(described)
     except StorageFailed as failure:
-        broker.storage_failed(failure)
-        result.error_code = ErrorCode.KAFKA_STORAGE_ERROR
+        result.error_code = error_code(broker, failure)
     return DescribeLogDirsResponse(results=[result])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broker.fetching.reading import refusal
 from broker.topics.names import name_problem
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.describe_producers import (
@@ -36,11 +37,9 @@ def _describe(broker: Broker, name: str, index: int) -> PartitionResponse:
     result = PartitionResponse(partition_index=index)
     try:
         result.active_producers = _producers(broker, name, index)
-    except ApiError as error:
-        result.error_code, result.error_message = error.code, error.message or None
-    except StorageFailed as failure:
-        broker.storage_failed(failure)
-        result.error_code = ErrorCode.KAFKA_STORAGE_ERROR
+    except (ApiError, StorageFailed) as error:
+        code, why = refusal(broker, error)
+        result.error_code, result.error_message = code, why or None
     return result
 
 

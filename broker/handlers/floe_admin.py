@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from broker.fetching.reading import refusal
 from broker.security.operations import Operation, Resource
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.floe_admin import FloeAdminRequest, FloeAdminResponse
@@ -62,11 +63,9 @@ async def handle(broker: Broker, request: Request) -> FloeAdminResponse:
         result = function(broker, _arguments(message.arguments))
         if not isinstance(result, dict):
             result = await result
-    except ApiError as error:
-        return FloeAdminResponse(error_code=error.code, error_message=error.message)
-    except StorageFailed as failure:
-        broker.storage_failed(failure)
-        return FloeAdminResponse(error_code=ErrorCode.KAFKA_STORAGE_ERROR, error_message=str(failure))
+    except (ApiError, StorageFailed) as error:
+        code, why = refusal(broker, error)
+        return FloeAdminResponse(error_code=code, error_message=why)
     return FloeAdminResponse(result=json.dumps(result))
 
 

@@ -16,7 +16,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from broker.fetching.reading import READ_COMMITTED, check_leader_epoch, find_partition
+from broker.fetching.reading import READ_COMMITTED, check_leader_epoch, error_code, find_partition
 from broker.request import Deferred
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.list_offsets import (
@@ -128,13 +128,10 @@ def _list(
             offsets = partition.log.offsets_before(asked.timestamp, asked.max_num_offsets)
             return ListOffsetsPartitionResponse(partition_index=index, old_style_offsets=offsets)
         found = _find(partition, asked.timestamp, committed, version)
-    except ApiError as error:
-        return _failed(index, error.code)
     except CorruptBatch:
         return _failed(index, ErrorCode.CORRUPT_MESSAGE)  # what is inside a batch is its producer's word
-    except StorageFailed as error:
-        broker.storage_failed(error)
-        return _failed(index, ErrorCode.KAFKA_STORAGE_ERROR)
+    except (ApiError, StorageFailed) as error:
+        return _failed(index, error_code(broker, error))
     return ListOffsetsPartitionResponse(
         partition_index=index,
         timestamp=found.timestamp,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.fetching.reading import check_leader_epoch, find_partition
-from protocol.errors import ApiError, ErrorCode, StorageFailed
+from broker.fetching.reading import check_leader_epoch, error_code, find_partition
+from protocol.errors import ApiError, StorageFailed
 from protocol.messages.offset_for_leader_epoch import (
     EpochEndOffset,
     OffsetForLeaderEpochRequest,
@@ -44,9 +44,6 @@ def _find(broker: Broker, name: str, asked: OffsetForLeaderPartition) -> EpochEn
         check_leader_epoch(partition, asked.current_leader_epoch)
         if asked.leader_epoch >= 0:
             result.leader_epoch, result.end_offset = partition.log.epoch_end_offset(asked.leader_epoch)
-    except ApiError as error:
-        result.error_code = error.code
-    except StorageFailed as failure:
-        broker.storage_failed(failure)
-        result.error_code = ErrorCode.KAFKA_STORAGE_ERROR
+    except (ApiError, StorageFailed) as error:
+        result.error_code = error_code(broker, error)
     return result
