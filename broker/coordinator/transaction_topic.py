@@ -45,6 +45,8 @@ class PartitionMarkers:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._built = bytearray()  # the last marker, which is the same for all partitions of a transaction
+        self._built_for: tuple[Marker, int] | None = None
 
     def _find(self, topic: str, partition: int) -> Partition | None:
         found = self._broker.catalog.topics.get(topic)
@@ -59,15 +61,16 @@ class PartitionMarkers:
         log.producers.check_marker(
             marker.producer_id, marker.producer_epoch, marker.coordinator_epoch, marker.transaction_version
         )
-        view = memoryview(
-            end_transaction_marker(
+        if self._built_for != (marker, now_ms):
+            self._built_for = (marker, now_ms)
+            self._built = end_transaction_marker(
                 marker.is_committed,
                 producer_id=marker.producer_id,
                 producer_epoch=marker.producer_epoch,
                 coordinator_epoch=marker.coordinator_epoch,
                 timestamp=now_ms,
             )
-        )
+        view = memoryview(bytearray(self._built))
         log.append(view, parse_batches(view), now_ms, check_producers=False)
         self._broker.write_succeeded()
         if topic == CONSUMER_OFFSETS:
