@@ -88,7 +88,11 @@ def parse_allow(text: str, version: str) -> list[str]:
 
 
 def run_version(
-    client: Client, version: str, build: Path, install_limit_s: float = INSTALL_LIMIT_S
+    client: Client,
+    version: str,
+    build: Path,
+    install_limit_s: float = INSTALL_LIMIT_S,
+    settings: Mapping[str, str] = _SETTINGS,
 ) -> list[Row]:
     """Install one version, run it against a broker of its own, and return its rows. Logs are kept below `build`."""
     logs = build / "logs" / f"{client.name}-{version}"
@@ -97,26 +101,36 @@ def run_version(
     installed = execute(client.command("install", version), environment, install_limit_s, logs / "install")
     if installed.code != 0:
         return [Row(client.name, version, EVERYTHING, NOT_RUN, installed.last_words())]
+    ended, alive, broker_log = _beside_a_broker(client.command("run", version), environment, settings, logs)
+    reported = parse_report(client.name, version, ended.output.splitlines())
+    rows = with_missing(client, version, reported, ended)
+    return [*rows, _broker_row(client.name, version, alive, broker_log)]
+
+
+def _beside_a_broker(
+    command: Sequence[str], environment: Mapping[str, str], settings: Mapping[str, str], logs: Path
+) -> tuple[Ended, bool, str]:
+    """Run a command with a broker of its own: how it ended, whether the broker then lived, and the broker's log."""
     # What was killed a moment ago may still be writing: what is left of it then is no reason to end the whole run.
     with tempfile.TemporaryDirectory(prefix="floe-compat-", ignore_cleanup_errors=True) as scratch:
-        floe = FloeProcess(Path(scratch) / "data", _SETTINGS)
+        floe = FloeProcess(Path(scratch) / "data", settings)
         try:
             floe.start()
-            environment |= {
+            more = {
                 "FLOE_BOOTSTRAP": floe.bootstrap,
                 "FLOE_DATA": str(floe.data_dir),
                 "SCRATCH": scratch,
                 "TMPDIR": scratch,  # whatever a client that is ended leaves behind goes with it
             }
-            ended = execute(client.command("run", version), environment, RUN_LIMIT_S, logs / "run")
+            ended = execute(command, {**environment, **more}, RUN_LIMIT_S, logs / "run")
             alive = floe.is_running
+        except AssertionError as error:  # FloeProcess's word for a broker that does not start
+            ended, alive = Ended(-1, "", str(error)), False
         finally:
             floe.end()
-        broker_log = floe.log()
-    (logs / "broker").write_text(broker_log)
-    reported = parse_report(client.name, version, ended.output.splitlines())
-    rows = with_missing(client, version, reported, ended)
-    return [*rows, _broker_row(client.name, version, alive, broker_log)]
+            log = floe.log()
+            (logs / "broker").write_text(log)
+    return ended, alive, log
 
 
 def parse_report(client: str, version: str, lines: Iterable[str]) -> list[Row]:
