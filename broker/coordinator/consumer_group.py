@@ -178,6 +178,18 @@ class Rejoined(NamedTuple):
     member_id: str
 
 
+class Untold(NamedTuple):
+    """Volatile: what a member has was changed within its epoch, by an answer that it may not have got."""
+
+    member_id: str
+
+
+class Heard(NamedTuple):
+    """Volatile: it has got it."""
+
+    member_id: str
+
+
 class ConsumerGroup:
     """One group. Read by everybody, changed by `apply` only."""
 
@@ -195,6 +207,7 @@ class ConsumerGroup:
         "static_members",
         "target",
         "topics_version",
+        "untold",
     )
 
     protocol_type: Final = "consumer"
@@ -220,6 +233,8 @@ class ConsumerGroup:
         """Volatile: as of which version of the catalog the hash and the regular expressions are."""
         self.asked_to_rejoin: dict[str, None] = {}
         """Volatile: members that speak the classic protocol and are to join again."""
+        self.untold: dict[str, None] = {}
+        """Volatile: members that have not said that they own what they were given last."""
 
     def copy(self) -> ConsumerGroup:
         """A draft that a decision may change."""
@@ -324,6 +339,7 @@ def _member_metadata(group: ConsumerGroup, key: Any, value: Any) -> None:
             _give_up(group, old)
             del group.members[member_id]
             group.asked_to_rejoin.pop(member_id, None)
+            group.untold.pop(member_id, None)
         return
     if value.instance_id is not None:
         group.static_members[value.instance_id] = member_id
@@ -420,10 +436,21 @@ def _rejoined(group: ConsumerGroup, event: Rejoined) -> None:
     group.asked_to_rejoin.pop(event.member_id, None)
 
 
+def _untold(group: ConsumerGroup, event: Untold) -> None:
+    assert event.member_id in group.members
+    group.untold[event.member_id] = None
+
+
+def _heard(group: ConsumerGroup, event: Heard) -> None:
+    group.untold.pop(event.member_id, None)
+
+
 _VOLATILE: Final[dict[type, Any]] = {
     TopicsSeen: _topics_seen,
     RejoinAsked: _rejoin_asked,
     Rejoined: _rejoined,
+    Untold: _untold,
+    Heard: _heard,
 }
 
 _APPLY: Final[dict[type, Any]] = {

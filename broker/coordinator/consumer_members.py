@@ -13,7 +13,9 @@ from broker.coordinator.consumer_group import (
     LEAVE_FOR_A_WHILE_EPOCH,
     ConsumerGroup,
     ConsumerMember,
+    Heard,
     MemberState,
+    Untold,
     by_topic,
     current_assignment_record,
     member_record,
@@ -138,6 +140,7 @@ def _heartbeat(draft: ConsumerDraft, beat: ConsumerHeartbeat) -> ConsumerGroupHe
     before = _member(draft, beat)
     has_new_subscription = update(draft, before, _as_said(before, beat))
     member = advance(draft, beat.member_id, beat.owned, has_new_subscription)
+    is_untold = _is_untold(draft, beat, before, member)
     draft.start_session(member)
     interval_ms = draft.world.limits.heartbeat_interval_ms
     wait_ms = draft.target_wait_ms()
@@ -153,9 +156,30 @@ def _heartbeat(draft: ConsumerDraft, beat: ConsumerHeartbeat) -> ConsumerGroupHe
         beat.member_epoch != before.member_epoch
         or beat.is_full
         or before.assigned.keys() != member.assigned.keys()
+        or (is_untold and beat.owned is None)
     ):
         response.assignment = _assignment(member)
     return response
+
+
+def _is_untold(
+    draft: ConsumerDraft, beat: ConsumerHeartbeat, before: ConsumerMember, member: ConsumerMember
+) -> bool:
+    """Whether it may not know what it has: that was changed within its epoch, and it has not said that it owns it.
+
+    By the protocol it says everything again when an answer does not come. librdkafka does not when it gave the request
+    up; with Kafka it keeps what it was to let go of until its rebalance time-out, and never reads what it was given.
+    """
+    is_in_epoch = member.member_epoch == beat.member_epoch
+    is_untold = member.member_id in draft.group.untold
+    if is_in_epoch and before.assigned.keys() != member.assigned.keys():
+        if not is_untold:
+            draft.do(Untold(member.member_id))
+        return True
+    if is_untold and (not is_in_epoch or beat.owned == frozenset(member.assigned)):
+        draft.do(Heard(member.member_id))
+        return False
+    return is_untold
 
 
 def _assignment(member: ConsumerMember) -> AssignmentMessage:

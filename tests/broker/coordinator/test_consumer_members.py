@@ -191,6 +191,52 @@ def test_an_answer_that_was_lost_is_given_again() -> None:
     assert it.beat("a", 1, owned=frozenset([(bytes(16), 9)])).error_code == ErrorCode.FENCED_MEMBER_EPOCH
 
 
+def test_who_has_to_let_go_is_told_until_it_does() -> None:
+    it = Coordinated(topic=6)
+    a, b = it.member("a"), it.member("b")
+    a.join()
+    a.obey()
+    b.join()
+    it.beat(
+        "a", 1
+    )  # the answer, which takes three partitions away, is given up: librdkafka goes on as if it had come
+    assert a.beat().assignment is not None and len(a.told) == 3
+    assert a.beat().assignment is not None, "it may have missed that, too"
+    assert a.obey().member_epoch == 2
+    assert a.beat().assignment is None
+    b.beat()
+    b.obey()
+    assert it.state == "Stable" and a.owned | b.owned == it.topics.partitions()
+
+
+def test_who_has_been_given_the_rest_is_told_until_it_has_it() -> None:
+    it = Coordinated(topic=6)
+    a, b = it.member("a"), it.member("b")
+    a.join()
+    a.obey()
+    b.join()
+    a.beat()
+    a.obey()
+    it.beat("b", 2)  # the answer, which gives it three partitions, is given up
+    assert it.state == "Stable", "for us nothing is left to do"
+    assert b.beat().assignment is not None and len(b.told) == 3
+    b.obey()
+    assert b.beat().assignment is None and a.beat().assignment is None
+    assert it.group.untold == {}
+
+
+def test_who_is_gone_is_told_nothing() -> None:
+    it = Coordinated(topic=6)
+    a, b = it.member("a"), it.member("b")
+    a.join()
+    a.obey()
+    b.join()
+    a.beat()
+    assert it.group.untold == {"a": None}
+    a.leave()
+    assert it.group.untold == {}
+
+
 def test_who_joins_again_is_told_again() -> None:
     it = Coordinated()
     a, b = it.member("a"), it.member("b")

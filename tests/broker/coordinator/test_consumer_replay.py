@@ -25,7 +25,7 @@ def snapshot(group: Any) -> Any:
     return {
         name: dict(value) if isinstance(value := getattr(group, name), dict) else value
         for name in ConsumerGroup.__slots__
-        if name not in ("topics_version", "asked_to_rejoin")
+        if name not in ("topics_version", "asked_to_rejoin", "untold")
     }
 
 
