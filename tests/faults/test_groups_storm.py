@@ -4,7 +4,7 @@ now and then the broker is killed, too.
 Every record is delivered, none is left out, and committed offsets never go back. A schedule is drawn from a seed; with
 FLOE_SOAK=1 there are more of them, with up to 50 members over up to 200 partitions.
 
-librdkafka's members of the consumer protocol lose an answer for good that comes later than twice the heartbeat interval,
+librdkafka's members of the consumer protocol lose an answer for good that takes more than twice the heartbeat interval,
 as it may to who was frozen (`compat/confluent-kafka/FINDINGS.md`).
 """
 
