@@ -107,6 +107,9 @@ func main() {
 	check("admin: groups and lag", adminGroups)
 	check("admin: offsets", adminOffsets)
 	check("admin: delete records", adminDeleteRecords)
+	check("Redpanda Console: cluster", consoleCluster)
+	check("Redpanda Console: topics", consoleTopics)
+	check("Redpanda Console: groups", consoleGroups)
 	check("transactions: committed and aborted", transactions)
 	check("transactions: group session", groupSession)
 }
