@@ -204,6 +204,7 @@ def load_sealed(segment: Segment, next_base_offset: int, config: LogConfig) -> N
     settling = Settling()
     Walker(rebuilt, config, recovered, next_base_offset, next_base_offset, None, None, settling).walk()
     settling.finish(segment.storage)
+    rebuilt.aborted = None  # without the state of producers no transaction was seen: its file is as it was
     _adopt(segment, rebuilt)
 
 

@@ -237,9 +237,21 @@ class Segment:
             self.time_index.maybe_append(self.max_timestamp, self.max_timestamp_offset)
         self.offset_index.flush()
         self.time_index.flush()
-        if self.aborted:
-            file = self.storage.open(self.path(TXN_INDEX_SUFFIX), create=True)
-            file.write_at(b"".join(map(txn_index.encode, self.aborted)), 0)
+        if self.aborted is not None:
+            self._save_aborted(self.aborted)
+
+    def _save_aborted(self, aborted: Sequence[AbortedTransaction]) -> None:
+        # What a file says beyond this is of transactions that a crash has taken back. Their offsets have been given
+        # out again, and whoever believed the file would leave out committed records.
+        path = self.path(TXN_INDEX_SUFFIX)
+        if not aborted:
+            self.storage.unlink(path)
+            return
+        data = b"".join(map(txn_index.encode, aborted))
+        file = self.storage.open(path, create=True)
+        file.write_at(data, 0)
+        if file.size() != len(data):
+            file.truncate(len(data))
 
     def index_files(self) -> list[File]:
         """What `save_indexes` wrote, to be synced when the segment is sealed."""

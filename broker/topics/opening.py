@@ -40,7 +40,9 @@ class TopicLogs:
         opened = self._folder.open_log(key, topic.config.log_config(), topic.topic_id, self._clock_ms())
         recovered = opened.recovered
         if recovered is not None and (recovered.batches_walked or recovered.cuts or recovered.damage):
-            log.info("%s recovered: %s", partition, recovered)
+            # Where nothing was amiss it is a line for each of thousands, and the start says how many there were.
+            is_notable = recovered.cuts or recovered.damage or recovered.rebuilt
+            log.log(logging.INFO if is_notable else logging.DEBUG, "%s recovered: %s", partition, recovered)
         self._settle_leader_epoch(topic, partition.index, opened)
         return opened
 

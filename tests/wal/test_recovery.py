@@ -8,10 +8,10 @@ from itertools import product
 import pytest
 
 from protocol.errors import ApiError, ErrorCode
-from protocol.records import parse_header
+from protocol.records import end_transaction_marker, parse_batches, parse_header
 from tests.wal.conftest import NOW_MS, append, batch, read_all
 from wal.flusher import Flusher
-from wal.layout import LOG_SUFFIX
+from wal.layout import LOG_SUFFIX, OFFSET_INDEX_SUFFIX
 from wal.log import Log
 from wal.storage import File, Storage
 from wal.walk import DECISIONS, Action, Finding
@@ -301,3 +301,66 @@ def test_a_compacted_log_is_walked_past_its_first_segment(
     assert len(log.segments) > 3
     recovered = open_log(is_clean=False, recovery_point=0, segment_bytes=500, compact_is_enabled=True)
     assert recovered.log_end_offset == 30 and not recovered.damage
+
+
+def abort(log: Log, producer_id: int, commit: bool = False) -> None:
+    marker = memoryview(
+        end_transaction_marker(
+            commit, producer_id=producer_id, producer_epoch=0, coordinator_epoch=1, timestamp=NOW_MS
+        )
+    )
+    log.append(marker, parse_batches(marker), NOW_MS, check_producers=False)
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("ends", ["closed", "rolled"])
+def test_aborted_transactions_that_a_crash_took_back_stay_gone(
+    open_log: OpenLog, flusher: Flusher, storage: Storage, kept: int, ends: str
+) -> None:
+    """Else a read_committed consumer would be told to leave out what was committed at their offsets since."""
+    log = open_log(preallocate_bytes=0)
+    for number in range(kept):
+        append(log, b"kept", producer_id=9 + number, producer_epoch=0, base_sequence=0, is_transactional=True)
+        abort(log, 9 + number)
+    size = log.segments[0].size if log.segments else 0
+    append(log, b"lost", producer_id=1, producer_epoch=0, base_sequence=0, is_transactional=True)
+    abort(log, 1)
+    log.roll(NOW_MS)  # writes the index; the crash keeps it, and not what it is about
+    append(log, b"lost, too")
+    crash(log, flusher)
+    log_file(storage, log, 0).truncate(size)
+    storage.unlink(log.segments[1].path(LOG_SUFFIX))
+    log = open_log(is_clean=False)
+    assert log.log_end_offset == 2 * kept
+    append(log, b"committed", producer_id=1, producer_epoch=0, base_sequence=0, is_transactional=True)
+    abort(log, 1, commit=True)
+    flusher.run_round()
+    recovery_point = log.log_end_offset
+    if ends == "closed":
+        log.close()
+        log = open_log()
+    else:
+        log.roll(NOW_MS)
+        append(log, b"next")
+        crash(log, flusher)
+        log = open_log(is_clean=False, recovery_point=recovery_point)
+    assert [aborted.producer_id for aborted in log.aborted_transactions(0, log.log_end_offset)] == [9][:kept]
+
+
+def test_an_index_that_is_rebuilt_leaves_that_of_transactions(
+    open_log: OpenLog, flusher: Flusher, storage: Storage
+) -> None:
+    log = open_log()
+    append(log, b"t", producer_id=9, producer_epoch=0, base_sequence=0, is_transactional=True)
+    abort(log, 9)
+    log.roll(NOW_MS)
+    append(log, b"next")
+    log.close()
+    storage.unlink(log.segments[0].path(OFFSET_INDEX_SUFFIX))
+    log = open_log()
+    assert [value for _, value in read_all(log)][
+        -1
+    ] == b"next"  # loads the sealed segment, and rebuilds its index
+    log.close()
+    log = open_log()
+    assert [aborted.producer_id for aborted in log.aborted_transactions(0, 3)] == [9]
