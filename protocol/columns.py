@@ -44,7 +44,7 @@ PIECE_RECORDS: Final = 1 << 17
 PIECE_BYTES: Final = 1 << 24
 """Decompressed bytes of the batches that are decoded together; one batch may have more."""
 
-ABREAST: Final = 100
+ABREAST: Final = 36
 """How many batches make it worth while to walk through all of them abreast: a step costs as much as so many records."""
 
 CACHED_RECORDS: Final = 1 << 12
@@ -55,6 +55,16 @@ HEADER_ROUNDS: Final = 16
 
 _OF_ONE_BYTE: Final = np.array([(byte >> 1) ^ -(byte & 1) for byte in range(256)], np.int64)  # zig-zag
 
+
+def _record_sizes() -> NDArray[np.int16]:
+    """By the first two bytes of a record, little endian: its size, length included; 0 where they do not tell."""
+    first, second = np.arange(1 << 16) & 0xFF, np.arange(1 << 16) >> 8
+    short, long = (first >> 1) + 1, ((first & 0x7F | second << 7) >> 1) + 2
+    sizes = np.where(first < 0x80, short, np.where(second < 0x80, long, 0))
+    return np.where(first & 1, 0, sizes).astype(np.int16)  # odd: negative
+
+
+_RECORD_SIZES: Final = _record_sizes()
 
 _LENGTH: Final = Struct(">i")
 _HEADER: Final = np.dtype(
@@ -372,29 +382,44 @@ def _starts(data: Buffer, spans: Int64s) -> Int64s:
     if counts.min() < 0:
         raise _Damaged
     total = int(counts.sum())
-    if ABREAST * int(counts.max()) <= total <= PIECE_RECORDS:
-        return _walk_abreast(np.frombuffer(data, np.uint8), spans)
+    if 0 < ABREAST * int(counts.max()) <= total <= PIECE_RECORDS and len(data) > 1:
+        try:
+            return _walk_abreast(np.frombuffer(data, np.uint8), spans)
+        except IndexError:
+            raise _Damaged from None
     return _walk(data, spans.tolist())
 
 
 def _walk_abreast(data: Bytes, table: Int64s) -> Int64s:
-    firsts = np.cumsum(table[:, 2]) - table[:, 2]  # where each span's records begin in the result
     order = np.argsort(-table[:, 2], kind="stable")  # so that those that are not through yet are a prefix
     positions, ends, counts = table[order].T
-    firsts = firsts[order]
+    places = (np.cumsum(table[:, 2]) - table[:, 2])[order]  # of each span's next record in the result
     starts = np.empty(int(counts.sum()), np.int64)
+    pairs = np.ndarray(len(data) - 1, "<u2", data, strides=(1,))  # every two bytes, each byte in two of them
     walking = len(table)
     for index in range(int(counts[0]) + 1):
         through = int(np.searchsorted(-counts[:walking], -index, side="left"))
         if through < walking:
             if (positions[through:] != ends[through:walking]).any():
                 raise _Damaged
-            walking, positions = through, positions[:through]
+            walking, positions, places = through, positions[:through], places[:through]
         if walking:
-            starts[firsts[:walking] + index] = positions
-            lengths, behind = _varints(data, positions)
-            positions = behind + np.maximum(lengths, 0)  # `_layout` refuses negative lengths
+            starts[places] = positions
+            places = places + 1
+            positions = positions + _sizes(data, pairs, positions)
     return starts
+
+
+def _sizes(data: Bytes, pairs: NDArray[np.uint16], positions: Int64s) -> NDArray[np.int16] | Int64s:
+    """Of the records at `positions`, their lengths included. Raises IndexError behind the last pair."""
+    sizes = _RECORD_SIZES[pairs[positions]]
+    if sizes.all():
+        return sizes
+    untold = np.flatnonzero(sizes == 0)
+    lengths, behind = _varints(data, positions[untold])
+    exact = sizes.astype(np.int64)
+    exact[untold] = behind + np.maximum(lengths, 0) - positions[untold]  # `_layout` refuses negative lengths
+    return exact
 
 
 def _walk(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> Int64s:

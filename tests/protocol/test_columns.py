@@ -183,3 +183,18 @@ def test_a_part_is_what_lies_in_it(source: list[Record], first: int, count: int)
     [piece] = columns.decode(records.build(source), LIMIT)
     first = min(first, len(source) - 1)
     assert as_records(piece.part(first, first + count)) == as_records(piece)[first : first + count]
+
+
+@pytest.mark.parametrize("sizes", [(3, 70, 200), (1, 8100, 8300, 9), (20_000,)])
+def test_records_of_every_length_in_many_batches(sizes: tuple[int, ...]) -> None:
+    """Walked abreast: lengths of one byte and of two are looked up together, longer ones are read."""
+    data = b"".join(
+        bytes(records.build([Record(timestamp=5, value=b"v" * size) for size in sizes], base_offset=at * 9))
+        for at in range(columns.ABREAST + 1)
+    )
+    assert by_columns(data) == by_record(data)
+    last = len(data) - len(records.build([Record(timestamp=5, value=b"v" * size) for size in sizes]))
+    for lie in (0x00, 0x01, 0x40, 0x80, 0xFF):  # the length of the last batch's first record
+        damaged = bytearray(data)
+        damaged[last + records.BATCH_OVERHEAD] = lie
+        assert outcome(by_columns, damaged) == outcome(by_record, damaged)
