@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from protocol.records import (
     BATCH_OVERHEAD,
     TRANSACTIONAL_BIT,
+    Buffer,
     CorruptBatch,
     RecordBatch,
     crc_is_valid,
@@ -32,8 +33,9 @@ from wal.layout import LOG_SUFFIX, OFFSET_INDEX_SUFFIX, parse_base_offset, segme
 from wal.offset_index import OffsetIndex
 from wal.storage import OpenFile, Storage
 
-CHUNK_BYTES: Final = 4 << 20
-"""Read at once, and the most one chunk holds unless one batch alone is larger."""
+CHUNK_BYTES: Final = 8 << 20
+"""Read at once, and the most one chunk holds unless one batch alone is larger. Each chunk is a row group: of small
+ones files are larger and take longer to write, large ones add to the worker's memory several times over."""
 
 LOOKS: Final = 3
 """How often one offset is looked for, the files listed anew each time, before it counts as damaged."""
@@ -61,7 +63,7 @@ class LogRange:
 class Chunk:
     """Whole batches one after the other, and the offset behind the last one, left out ones included."""
 
-    data: bytearray = field(default_factory=bytearray)
+    data: Buffer = b""
     next_offset: int = 0
 
 
@@ -186,27 +188,29 @@ class _Reader:
 
         Raises CorruptBatch where not even the first is sound.
         """
-        chunk = Chunk()
+        wanted: list[tuple[int, int]] = []  # spans, neighbours as one
         at = 0
-        with memoryview(data) as view:
-            while len(data) - at >= BATCH_OVERHEAD and self._next_offset < self._end_offset:
-                try:
-                    batch = self._batch_at(view, at)
-                except CorruptBatch:
-                    if at:
-                        break  # what came before is sound; the next look begins here
-                    raise
-                if batch is None:
-                    self._next_offset = self._end_offset
-                    break
-                at += batch.size
-                if batch.last_offset < self._next_offset:
-                    continue
-                if self._is_wanted(batch):
-                    chunk.data += view[batch.position : batch.position + batch.size]
-                self._next_offset = batch.next_offset
-        chunk.next_offset = self._next_offset
-        return chunk, at
+        view = memoryview(data)
+        while len(data) - at >= BATCH_OVERHEAD and self._next_offset < self._end_offset:
+            try:
+                batch = self._batch_at(view, at)
+            except CorruptBatch:
+                if at:
+                    break  # what came before is sound; the next look begins here
+                raise
+            if batch is None:
+                self._next_offset = self._end_offset
+                break
+            begin, at = at, at + batch.size
+            if batch.last_offset < self._next_offset:
+                continue
+            if self._is_wanted(batch):
+                if wanted and wanted[-1][1] == begin:
+                    begin = wanted.pop()[0]
+                wanted.append((begin, at))
+            self._next_offset = batch.next_offset
+        parts = [view[begin:end] for begin, end in wanted]
+        return Chunk(parts[0] if len(parts) == 1 else b"".join(parts), self._next_offset), at
 
     def _batch_at(self, view: memoryview, at: int) -> RecordBatch | None:
         """The batch there, checked if it is in the range; None if it lies behind it. Raises CorruptBatch."""

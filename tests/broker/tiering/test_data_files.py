@@ -146,3 +146,22 @@ def test_a_file_is_closed_when_the_columns_have_changed(tmp_path: Path) -> None:
         files.append(TableTarget(table), written)
         files.append(TableTarget(table), written)
         assert [file.record_count for file in files.finish()] == [10, 20]
+
+
+def test_columns_that_hardly_repeat_have_no_dictionary(tmp_path: Path) -> None:
+    count = data_files.SAMPLE_ROWS * 2
+    documents = [
+        b'{"id":%d,"kind":"%d","at":{"unique":"%d","shop":%d}}' % (at, at % 9, at, at % 50)
+        for at in range(count)
+    ]
+    source = as_columns([Record(timestamp=START_MS, value=value) for value in documents])
+    converted = rows.RowBuilder(rows.JSON).convert(source, 0, rows.initial_schema(rows.JSON, rows.RAW))
+    table = make_table(tmp_path, converted.schema)
+    [file] = data_files.write(TableTarget(table), converted.rows)
+    group = pq.read_metadata(file.file_path.removeprefix("file://")).row_group(0)
+    columns = [group.column(index) for index in range(group.num_columns)]
+    with_dictionary = {one.path_in_schema for one in columns if one.has_dictionary_page}
+    assert {"kind", "at.shop", "kafka_partition"} <= with_dictionary
+    assert not {"id", "at.unique", "kafka_offset"} & with_dictionary
+    append(table, [file])
+    assert table.scan().to_arrow().select(["id", "at"]).equals(converted.rows.select(["id", "at"]))
