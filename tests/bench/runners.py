@@ -13,7 +13,7 @@ from broker.cli.load.fetch import FetchLoad, run_fetch
 from broker.cli.load.latency import LatencyLoad, run_latency
 from broker.cli.load.measurement import Measurement
 from broker.cli.load.produce import ProduceLoad, run_produce
-from tests.bench import groups, rdkafka
+from tests.bench import groups, rdkafka, transactions
 from tests.bench.brokers import BrokerProcess
 from tests.bench.page_cache import PageCacheFiller
 from tests.bench.workloads import Workload
@@ -155,6 +155,21 @@ def run_groups_workload(session: Session, workload: Workload) -> Figures:
         raise CommandFailed(f"a member was refused: {error}") from error
 
 
+def run_transactions_workload(session: Session, workload: Workload) -> Figures:
+    """Producers, played by requests, with transactions and without."""
+    try:
+        with session.topic(transactions.PARTITIONS) as (_, topic):
+            return transactions.measure(
+                session.broker,
+                topic,
+                **workload.load,
+                warm_up_s=session.warm_up_s,
+                duration_s=session.duration_s,
+            )
+    except AssertionError as error:
+        raise CommandFailed(f"a producer was refused: {error}") from error
+
+
 RUNNERS: dict[str, Callable[[Session, Workload], Figures]] = {
     "startup": run_startup,
     "memory-idle": run_memory_idle,
@@ -166,6 +181,7 @@ RUNNERS: dict[str, Callable[[Session, Workload], Figures]] = {
     "rdkafka-consume": run_rdkafka_workload,
     "rdkafka-rate": run_rdkafka_workload,
     "rdkafka-tail": run_rdkafka_workload,
+    "transactions": run_transactions_workload,
     "groups-joins": run_groups_workload,
     "groups-commits": run_groups_workload,
     "groups-idle": run_groups_workload,

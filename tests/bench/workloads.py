@@ -43,6 +43,16 @@ def _replay(name: str, *goals: Goal, partitions: int = 1, **load: Any) -> Worklo
     return Workload(name, "produce", goals, load, partitions)
 
 
+def _transactions(name: str, *, is_transactional: bool = True, **load: Any) -> Workload:
+    commits = (Goal("commit_p50_ms", lower_is_better=True), Goal("commit_p99_ms", lower_is_better=True))
+    goals = (
+        Goal("transactions_per_s"),
+        *(commits if is_transactional else ()),
+        Goal("broker_us_each", lower_is_better=True),
+    )
+    return Workload(name, "transactions", goals, {**load, "is_transactional": is_transactional})
+
+
 WORKLOADS: tuple[Workload, ...] = (
     Workload("start-up", "startup", (Goal("seconds", 1 / 8, lower_is_better=True),)),
     Workload("memory idle", "memory-idle", (Goal("mebibytes", 1 / 6, lower_is_better=True),)),
@@ -129,7 +139,11 @@ WORKLOADS: tuple[Workload, ...] = (
         {"rate": 200.0},
     ),
     Workload("memory after", "memory-after", (Goal("mebibytes", 1 / 10, lower_is_better=True),)),
-    # Consumer groups, after that: their members would be in it.
+    # Transactions and consumer groups, after that: their coordinators would be in it.
+    _transactions("no transactions, 16 producers", producers=16, width=1, is_transactional=False),
+    _transactions("transactions, 1 producer", producers=1, width=1),
+    _transactions("transactions, 16 producers", producers=16, width=1),
+    _transactions("transactions of 3 partitions, 16 producers", producers=16, width=3),
     Workload(
         "joins",
         "groups-joins",
