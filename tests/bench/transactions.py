@@ -81,7 +81,7 @@ class Count:
 
 
 def initialise(transactional_id: str | None) -> Any:
-    """(producer id, epoch), asking again while there is no coordinator yet. Kafka's comes to be when it is looked for."""
+    """(producer id, epoch), asking again while there is no coordinator. Kafka's comes to be when it is looked for."""
     if transactional_id is not None:
         find = FindCoordinatorRequest(key_type=_TRANSACTION_KEY, coordinator_keys=[transactional_id])
         yield from ask(ApiKey.FIND_COORDINATOR, _FIND_VERSION, find)
