@@ -3,8 +3,9 @@
 Everything is drawn from a seed: who joins when and as what, who leaves, crashes, freezes, changes what it reads, how
 long it takes to let go of a partition, which requests and answers are lost, when topics grow or are deleted, when the
 broker is killed and how much of what was not durable it finds again. Members do what real clients do: one heartbeat at
-a time, all they know again after an answer that did not come, partitions given up first and taken after, everything
-dropped and joined anew when they are fenced or have not been answered for too long.
+a time, all they know again after an answer that did not come (some only when the broker was gone: librdkafka),
+partitions given up first and taken after, everything dropped and joined anew when they are fenced or have not been
+answered for too long.
 
 Checked all along: no partition is read by two members, and what `positions` says of the offsets they commit. At the
 end, with the faults switched off: within a session and a few heartbeats the group is stable, every partition is read by
@@ -56,6 +57,7 @@ class World:
         self.static_share = random.choice((0, 0.3, 1))
         self.topics = FakeTopics(topic=random.choice((1, 2, 3, 10, 50, 200)), other=random.choice((1, 7)))
         self.reads_alike = random.random() < 0.6
+        self.forgetful_share = random.choice((0, 0, 0.5, 1))
         self.assignment_interval_ms = random.choice(ASSIGNMENT_INTERVALS_MS)
         self.host = FakeHost()
         self.log = log(is_synchronous=False)
@@ -234,6 +236,8 @@ class SimulatedMember:
         self.round = 0
         self.reconciliation = 0
         self.answered_ms = world.host.now_ms
+        self.is_forgetful = world.random.random() < world.forgetful_share
+        """An answer that did not come is to it as if there had been no news in it."""
         self._begin()
 
     def __repr__(self) -> str:
@@ -286,6 +290,7 @@ class SimulatedMember:
             owned=owned if is_full or owned != self.said else None,
             needs_member_id=True,
         )
+        said_before, life = (self.said, self.said_topics), world.lives
         self.said, self.said_topics = owned, self.topic_names
         self.is_in_flight = True
         self.positions.commit()
@@ -299,6 +304,8 @@ class SimulatedMember:
             if self.round == this_round and self.is_alive:
                 self.is_in_flight = False
                 self.said = None
+                if self.is_forgetful and life == world.lives and world.is_up:
+                    self.said, self.said_topics = said_before
                 self._heartbeat()
 
         world.beat(self, beat, answered)
