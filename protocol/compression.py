@@ -31,6 +31,10 @@ class Codec(IntEnum):
     ZSTD = 4
 
 
+READER_LIMIT_BYTES: Final = 256 << 20
+"""What a batch may decompress to for whoever reads it as a consumer does: the command line, and tables. What the broker
+itself looks inside has a limit of its own, as many do so at once."""
+
 CHUNK_BYTES: Final = 1 << 18  # what a decoder may produce between two looks at the limit
 
 

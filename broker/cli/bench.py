@@ -10,11 +10,10 @@ from broker.cli import admin
 from broker.cli.client import Address, BrokerError, Client
 from broker.cli.errors import CommandFailed
 from broker.cli.load.measurement import PERCENTILES, Measurement
-from broker.cli.options import Command, bootstrap_option, output_option, size_bytes
+from broker.cli.options import Command, bootstrap_option, compression_option, output_option, size_bytes
 from broker.cli.output import Quantity, format_count, format_size, print_json, print_table
 from protocol.errors import ErrorCode
 
-_CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 _ACKS = {"all": -1, "-1": -1, "1": 1, "0": 0}
 DEFAULT_TOPIC = "floe-bench"
 
@@ -107,7 +106,7 @@ _connections = click.option(
     help="Requests in flight on each connection.",
 )
 @click.option("--acks", type=click.Choice(list(_ACKS)), default="all", show_default=True)
-@click.option("-z", "--compression", type=click.Choice(list(_CODECS)), default="none", show_default=True)
+@compression_option("none")
 @click.option("--json-payload", is_flag=True, help="JSON events instead of random letters.")
 def produce(
     topic: str,
@@ -119,7 +118,7 @@ def produce(
     connections: int,
     in_flight: int,
     acks: str,
-    compression: str,
+    codec: int,
     json_payload: bool,
     bootstrap: list[Address],
     timeout_s: float,
@@ -134,7 +133,7 @@ def produce(
             record_bytes,
             records_per_batch,
             _ACKS[acks],
-            _CODECS[compression],
+            codec,
             json_payload,
             connections,
             in_flight,

@@ -13,13 +13,13 @@ from broker.cli.client import BrokerError, Client, Connection, ConnectionLost
 from broker.cli.errors import CommandFailed
 from protocol import legacy, records
 from protocol.api import ApiKey
+from protocol.compression import READER_LIMIT_BYTES
 from protocol.errors import ErrorCode
 from protocol.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from protocol.records import CorruptBatch, Record, RecordBatch
 
 Item = TypeVar("Item")
 
-MAX_DECOMPRESSED_BYTES: Final = 256 << 20
 _RETRY_PAUSE_S: Final = 0.1
 _RETRIABLE: Final = frozenset(
     {
@@ -140,7 +140,7 @@ class Consumer:
                 return
             for batch in self._visible(data, answer):
                 position = self.positions[index]
-                for record in records.iterate(data, batch, MAX_DECOMPRESSED_BYTES):
+                for record in records.iterate(data, batch, READER_LIMIT_BYTES):
                     if record.offset < position or (
                         self.ends is not None and record.offset >= self.ends[index]
                     ):
@@ -210,7 +210,7 @@ class Consumer:
             self._grow(index, len(data))
             return
         position = self.positions[index]
-        for record in legacy.iterate_message_set(data[:end], MAX_DECOMPRESSED_BYTES):
+        for record in legacy.iterate_message_set(data[:end], READER_LIMIT_BYTES):
             if record.offset >= position and not (
                 self.ends is not None and record.offset >= self.ends[index]
             ):
@@ -221,7 +221,7 @@ class Consumer:
 
     def _grow(self, index: int, got_bytes: int) -> None:
         # Before KIP-74 (Fetch v3) a batch larger than the limit came back cut off.
-        if self.max_partition_bytes > MAX_DECOMPRESSED_BYTES:
+        if self.max_partition_bytes > READER_LIMIT_BYTES:
             raise CommandFailed(
                 f"{self.topic}-{index}: the batch at {self.positions[index]} exceeds {got_bytes} bytes."
             )
@@ -256,7 +256,7 @@ class _Aborted:
         while self.waiting and self.waiting[-1][0] <= batch.last_offset:
             self.producer_ids.add(self.waiting.pop()[1])
         if batch.is_control:
-            marker = next(records.iterate(data, batch, MAX_DECOMPRESSED_BYTES), None)
+            marker = next(records.iterate(data, batch, READER_LIMIT_BYTES), None)
             if marker is not None and records.parse_control_key(marker.key) == records.ABORT_MARKER:
                 self.producer_ids.discard(batch.producer_id)
             return True

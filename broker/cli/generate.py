@@ -6,10 +6,10 @@ import click
 
 from broker.cli.clickstream import Event, events
 from broker.cli.client import Address, Client
-from broker.cli.options import bootstrap_option, moment, output_option
+from broker.cli.options import bootstrap_option, compression_option, moment, output_option
 from broker.cli.output import Progress
 from broker.cli.partitioner import Partitioner
-from broker.cli.produce import CODECS, print_summary
+from broker.cli.produce import print_summary
 from broker.cli.producer import Options, Producer
 from protocol.records import Record
 
@@ -44,9 +44,7 @@ def generate() -> None:
     metavar="MS|ISO",
     help="Timestamp of the first event. [default: now with --rate, else so that the last one is now]",
 )
-@click.option(
-    "-z", "--compression", type=click.Choice(list(CODECS)), default="lz4", show_default=True, help="Codec."
-)
+@compression_option("lz4")
 @bootstrap_option
 @output_option
 def clickstream(
@@ -55,7 +53,7 @@ def clickstream(
     rate: int | None,
     seed: int,
     start: int | None,
-    compression: str,
+    codec: int,
     bootstrap: list[Address],
     timeout_s: float,
     output: str,
@@ -68,7 +66,7 @@ def clickstream(
     source = events(seed, start, rate or EVENTS_PER_SECOND)
     with Client(bootstrap, timeout_s=timeout_s) as client:
         metadata = client.topic(topic, allow_auto_topic_creation=True)
-        producer = Producer(client, topic, Options(compression=CODECS[compression], idempotent=True))
+        producer = Producer(client, topic, Options(compression=codec, idempotent=True))
         producer.open()
         partitioner = Partitioner(len(metadata.partitions), None)
         progress = Progress(started)

@@ -12,6 +12,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 DEFAULT_PORT = 9092
 DEFAULT_TIMEOUT_S = 30.0
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+"""`protocol.compression.Codec` by the names that users write; that module is not needed by most commands."""
 
 _SIZE = re.compile(r"(\d+)\s*([kmg]i?)?b?", re.IGNORECASE)
 _SIZE_FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
@@ -104,6 +106,20 @@ def output_option(command: Command) -> Command:
         show_default=True,
         help="Output format.",
     )(command)
+
+
+def compression_option(default: str) -> Callable[[Command], Command]:
+    """Add --compression, which gives `codec`, the id."""
+    return click.option(
+        "-z",
+        "--compression",
+        "codec",
+        type=click.Choice(list(CODECS)),
+        callback=lambda _context, _option, name: CODECS[name],
+        default=default,
+        show_default=True,
+        help="Codec of the batches.",
+    )
 
 
 def moment(text: str) -> int:

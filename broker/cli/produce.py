@@ -9,13 +9,20 @@ import click
 
 from broker.cli.client import Address, Client, find_partition
 from broker.cli.lines import Headers, LineFormat, read_lines
-from broker.cli.options import bootstrap_option, escaped, key_value, moment, output_option, size_bytes
+from broker.cli.options import (
+    bootstrap_option,
+    compression_option,
+    escaped,
+    key_value,
+    moment,
+    output_option,
+    size_bytes,
+)
 from broker.cli.output import Progress, format_count, format_size, print_json
 from broker.cli.partitioner import Partitioner
 from broker.cli.producer import Options, Producer
 
 _ACKS = {"all": -1, "-1": -1, "1": 1, "0": 0}
-CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 
 @click.command()
@@ -66,14 +73,7 @@ CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
     show_default=True,
     help="Who must have a batch before it counts as sent: all in-sync replicas, the leader, nobody.",
 )
-@click.option(
-    "-z",
-    "--compression",
-    type=click.Choice(list(CODECS)),
-    default="none",
-    show_default=True,
-    help="Codec of the batches.",
-)
+@compression_option("none")
 @click.option(
     "-t", "--timestamp", type=moment, metavar="MS|ISO", help="The timestamp of every record. [default: now]"
 )
@@ -106,7 +106,7 @@ def produce(
     null_marker: bytes | None,
     partition: int | None,
     acks: str,
-    compression: str,
+    codec: int,
     timestamp: int | None,
     idempotent: bool,
     batch_bytes: int,
@@ -124,7 +124,7 @@ def produce(
         raise click.UsageError("--idempotent needs --acks all.")
     fixed_headers: Headers = tuple((name, value.encode()) for name, value in headers)
     layout = LineFormat(key_separator, headers_separator, null_marker, fixed_headers)
-    options = Options(_ACKS[acks], CODECS[compression], batch_bytes, idempotent)
+    options = Options(_ACKS[acks], codec, batch_bytes, idempotent)
     started = time.monotonic()
     with Client(bootstrap, timeout_s=timeout_s) as client:
         metadata = client.topic(topic, allow_auto_topic_creation=True)

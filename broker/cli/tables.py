@@ -146,47 +146,40 @@ def commit(topics: tuple[str, ...], bootstrap: list[Address], timeout_s: float, 
         click.echo(f"{time.monotonic() - started:.2f} s.", err=True)
 
 
-def _maintain(topic: str, part: str, bootstrap: list[Address], timeout_s: float, output: str) -> None:
-    with Client(bootstrap, timeout_s=max(timeout_s, MAINTENANCE_PATIENCE_S)) as client:
-        done = call(client, "tables.maintain", {"topic": topic, "parts": [part]})
-    if output == "json":
-        print_json(done)
-        return
-    click.echo(_MAINTAINED[part].format(topic=topic, **done), err=True)
+def _maintenance_command(name: str, part: str, told: str, help_text: str) -> None:
+    """Adds `floe tables NAME TOPIC`, which has one part of the table's maintenance done at once."""
+
+    @tables.command(name, help=help_text)
+    @click.argument("topic")
+    @bootstrap_option
+    @output_option
+    def maintain(topic: str, bootstrap: list[Address], timeout_s: float, output: str) -> None:
+        with Client(bootstrap, timeout_s=max(timeout_s, MAINTENANCE_PATIENCE_S)) as client:
+            done = call(client, "tables.maintain", {"topic": topic, "parts": [part]})
+        if output == "json":
+            print_json(done)
+        else:
+            click.echo(f"{topic}: {told.format(**done)}", err=True)
 
 
-_MAINTAINED = {
-    "compact": "{topic}: {files_before} files became {files_after}.",
-    "expire": "{topic}: {snapshots_expired} snapshots expired, {files_deleted} files deleted.",
-    "orphans": "{topic}: {orphans_deleted} files that no snapshot needs were removed.",
-}
-
-
-@tables.command()
-@click.argument("topic")
-@bootstrap_option
-@output_option
-def compact(topic: str, bootstrap: list[Address], timeout_s: float, output: str) -> None:
-    """Merge the small files of TOPIC's table now."""
-    _maintain(topic, "compact", bootstrap, timeout_s, output)
-
-
-@tables.command()
-@click.argument("topic")
-@bootstrap_option
-@output_option
-def expire(topic: str, bootstrap: list[Address], timeout_s: float, output: str) -> None:
-    """Expire the old snapshots of TOPIC's table now (floe.table.snapshot.*)."""
-    _maintain(topic, "expire", bootstrap, timeout_s, output)
-
-
-@tables.command("remove-orphans")
-@click.argument("topic")
-@bootstrap_option
-@output_option
-def remove_orphans(topic: str, bootstrap: list[Address], timeout_s: float, output: str) -> None:
-    """Remove files below TOPIC's table that no snapshot knows, if they are old enough."""
-    _maintain(topic, "orphans", bootstrap, timeout_s, output)
+_maintenance_command(
+    "compact",
+    "compact",
+    "{files_before} files became {files_after}.",
+    "Merge the small files of TOPIC's table now.",
+)
+_maintenance_command(
+    "expire",
+    "expire",
+    "{snapshots_expired} snapshots expired, {files_deleted} files deleted.",
+    "Expire the old snapshots of TOPIC's table now (floe.table.snapshot.*).",
+)
+_maintenance_command(
+    "remove-orphans",
+    "orphans",
+    "{orphans_deleted} files that no snapshot needs were removed.",
+    "Remove files below TOPIC's table that no snapshot knows, if they are old enough.",
+)
 
 
 @tables.command()

@@ -19,12 +19,10 @@ import pyarrow as pa
 
 from broker.tiering.rows import RowBuilder
 from protocol.columns import decode
+from protocol.compression import READER_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from protocol.records import Buffer
-
-MAX_DECOMPRESSED_BYTES: Final = 256 << 20
-"""What one batch may hold, as for consumers of the command line."""
 
 EXTENSIONS: Final = ("avro", "iceberg")  # in this order: iceberg needs avro
 
@@ -46,7 +44,7 @@ class HotRows:
     def add(self, partition: int, data: Buffer, start_offset: int, end_offset: int) -> int:
         """Convert the whole batches in `data`, records in [start_offset, end_offset) only; how many there were."""
         added = 0
-        for columns in decode(data, MAX_DECOMPRESSED_BYTES):
+        for columns in decode(data, READER_LIMIT_BYTES):
             for converted in self.builder.convert_in_parts(columns, partition, self.schema):
                 self.schema = converted.schema
                 for table, kept in ((converted.rows, self.rows), (converted.dead_letters, self.dead_letters)):

@@ -31,6 +31,7 @@ from broker.tiering.settings import CatalogSettings, TableSettings
 from broker.tiering.tables import Layout, TopicTable, Writer
 from broker.worker.child import Handler, Progress
 from protocol.columns import RecordColumns, decode
+from protocol.compression import READER_LIMIT_BYTES
 from protocol.records import Buffer, CorruptBatch, RecordBatch, parse_batches
 from wal.storage import FileStorage
 
@@ -44,9 +45,6 @@ KEPT_SNAPSHOTS: Final = 40_000
 
 ATTEMPTS: Final = 5
 """How often a job begins again because somebody else has changed the table meanwhile."""
-
-MAX_DECOMPRESSED_BYTES: Final = 256 << 20
-"""What one batch may decompress to, as wherever the broker looks inside."""
 
 LEAST_SHARE_BYTES: Final = 256 << 10
 """What a partition gets of `max_bytes` at least: a job of ten thousand partitions must not go batch by batch."""
@@ -281,7 +279,7 @@ class _Commit:
     def _convert_chunk(self, data: Buffer, index: int, start_offset: int) -> None:
         next_offset = start_offset
         try:
-            for columns in decode(data, MAX_DECOMPRESSED_BYTES):
+            for columns in decode(data, READER_LIMIT_BYTES):
                 self._convert(columns, index, start_offset)
                 if len(columns):
                     next_offset = int(columns.offsets[-1]) + 1
@@ -296,7 +294,7 @@ class _Commit:
                 continue
             content = view[batch.position : batch.position + batch.size]
             try:
-                pieces = list(decode(content, MAX_DECOMPRESSED_BYTES))
+                pieces = list(decode(content, READER_LIMIT_BYTES))
             except CorruptBatch as error:
                 self._bury(batch, bytes(content), index, str(error))
             else:
