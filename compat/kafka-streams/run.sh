@@ -11,7 +11,7 @@ run() {
     local classes="$BUILD/classes-$1" shared="$HERE/../java-clients/src"
     rm -rf "$classes"
     javac -nowarn -Xlint:none -cp "$BUILD/$1/*" -d "$classes" "$shared/everywhere/Features.java" \
-        "$HERE/src/Streams.java" "$HERE/src-${1%%.*}"*/Windows.java >&2
+        "$HERE"/src/*.java "$HERE/src-${1%%.*}"*/Windows.java >&2
     java "${JAVA_FLAGS[@]}" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$classes:$BUILD/$1/*" Streams
 }
 

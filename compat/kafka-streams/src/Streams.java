@@ -40,11 +40,12 @@ public final class Streams {
         Features.check("two instances share the partitions", Streams::twoInstances);
         Features.check("transactions: count with exactly_once_v2", () -> count("exactly_once_v2"));
         Features.check("transactions: exactly_once_v2 restores its state", () -> restore("exactly_once_v2"));
+        Ksql.run();
         System.out.flush();
         Runtime.getRuntime().halt(0);
     }
 
-    private static Properties settings(String application, String guarantee, String instance) {
+    static Properties settings(String application, String guarantee, String instance) {
         Properties settings = new Properties();
         settings.put("application.id", application);
         settings.put("bootstrap.servers", Features.BOOTSTRAP);
@@ -69,7 +70,7 @@ public final class Streams {
         }
     }
 
-    private static String created(int partitions) throws Exception {
+    static String created(int partitions) throws Exception {
         String topic = "topic-" + UUID.randomUUID().toString().substring(0, 8);
         create(topic, partitions);
         create(topic + "-out", partitions);
@@ -82,13 +83,13 @@ public final class Streams {
         }
     }
 
-    private static AdminClient admin() {
+    static AdminClient admin() {
         Properties properties = new Properties();
         properties.put("bootstrap.servers", Features.BOOTSTRAP);
         return AdminClient.create(properties);
     }
 
-    private static void produce(String topic, int first, int count, int distinct) throws Exception {
+    static void produce(String topic, int first, int count, int distinct) throws Exception {
         Properties properties = new Properties();
         properties.put("bootstrap.servers", Features.BOOTSTRAP);
         try (KafkaProducer<String, String> producer =
@@ -101,7 +102,7 @@ public final class Streams {
     }
 
     /** The newest value of each key, read until it equals what is expected or 60 seconds have passed. */
-    private static Map<String, String> newest(String topic, Map<String, String> expected) {
+    static Map<String, String> newest(String topic, Map<String, String> expected) {
         Properties properties = new Properties();
         properties.put("bootstrap.servers", Features.BOOTSTRAP);
         properties.put("isolation.level", "read_committed");
@@ -123,7 +124,7 @@ public final class Streams {
         return newest;
     }
 
-    private static Map<String, String> counts(int records, int distinct) {
+    static Map<String, String> counts(int records, int distinct) {
         Map<String, String> counts = new TreeMap<>();
         for (int n = 0; n < records; n++) {
             counts.merge("word-" + n % distinct, "1", (a, b) -> String.valueOf(Integer.parseInt(a) + 1));
@@ -141,7 +142,7 @@ public final class Streams {
         return streams;
     }
 
-    private static void close(KafkaStreams streams) {
+    static void close(KafkaStreams streams) {
         Features.isTrue(streams.close(Duration.ofSeconds(30)), "the application closed");
     }
 
