@@ -289,6 +289,11 @@ class Compaction:
 
     def _finish(self, partition: Partition, state: RoundState) -> None:
         totals = state.totals
+        if (
+            self._partition(state.key) is not partition
+        ):  # the offset would count for another topic of the same name
+            state.error = "the topic was deleted meanwhile"
+            return
         if not state.is_swapped_whole:
             state.error = state.error or "segments were deleted meanwhile"
             self._failed_now.add(state.key)

@@ -41,6 +41,7 @@ class FakeWorker:
     def __init__(self) -> None:
         self.deadly: set[str] = set()
         self.rounds: list[str] = []
+        self.meanwhile: Callable[[], object] = bool
 
     async def run(self, job: Mapping[str, Any], on_progress: object) -> dict[str, Any]:
         order = job["round"]
@@ -48,6 +49,7 @@ class FakeWorker:
         self.rounds.append(name)
         if name in self.deadly:
             raise WorkerDied("the compaction worker was killed by SIGKILL in the middle of a job")
+        self.meanwhile()
         numbers = ("bytes_before", "bytes_after", "records_before", "records_after", "seconds")
         return {"end_offset": order["end_offset"], **dict.fromkeys(numbers, 0)}
 
@@ -181,6 +183,25 @@ def test_a_topic_of_the_same_name_is_another() -> None:
         assert await world.look() == []
         world.compaction.topic_deleted("t")
         assert await world.look() == ["t-0"]
+
+    run(scenario)
+
+
+def test_a_round_over_a_deleted_topic_does_not_count_for_the_next_of_that_name() -> None:
+    async def scenario(world: World) -> None:
+        key = TopicPartition("t", 0)
+
+        def recreate() -> None:
+            world.folder.delete_log(key, TOPIC_ID)
+            topic = world.topics["t"]
+            topic.partitions = [Partition(cast(Topic, topic), index, world._open) for index in range(2)]
+            world.write(0, segments=0)
+
+        world.write(0)
+        world.worker.meanwhile = recreate
+        await world.look()
+        assert world.folder.compacted_up_to(key) is None
+        assert world.compaction.results[key].error == "the topic was deleted meanwhile"
 
     run(scenario)
 
