@@ -104,7 +104,7 @@ def open_log(
     bases = _sweep_and_list(storage, directory, names, opened, now_ms)
     # After a crash of the process what is there may still not be durable, the folder's own name included.
     opened.directory_is_complete = is_clean and PARTITION_METADATA in names
-    opened.segments = [Segment(storage, directory, base) for base in bases]
+    opened.segments = _segments(storage, directory, bases, now_ms)
     snapshots = snapshot_offsets(names)
     if not bases and recovery_point <= log_start_offset:
         return opened
@@ -113,13 +113,22 @@ def open_log(
     if is_clean:
         # The marker vouches for everything up to the snapshot that the clean stop wrote.
         recovery_point = max(recovery_point, max(snapshots, default=0))
-        opened.segments = [Segment(storage, directory, base) for base in bases]
+        opened.segments = _segments(storage, directory, bases, now_ms)
     own = Settling() if settling is None else settling
     end = max(recovery_point, log_start_offset)
     _Recovery(storage, directory, config, opened, end, now_ms, own).run(snapshots)
     if settling is None:
         own.finish(storage)
     return opened
+
+
+def _segments(storage: Storage, directory: str, bases: Sequence[int], now_ms: int) -> list[Segment]:
+    segments = [Segment(storage, directory, base) for base in bases]
+    for segment in segments:
+        segment.created_ms = (
+            now_ms  # as Kafka: segment.ms of records without timestamps counts from the start
+        )
+    return segments
 
 
 def _sweep_and_list(

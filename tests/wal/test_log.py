@@ -484,3 +484,11 @@ def test_a_retry_finds_batches_from_before_the_start_behind_unwritten_ones(
     assert not log.append(view, batches, NOW_MS, may_defer=True).is_written
     retried = log.append(*batch(b"1", producer_id=1, producer_epoch=0, base_sequence=1), NOW_MS)
     assert (retried.duplicate, retried.base_offset) == (True, 1)
+
+
+def test_a_restart_begins_no_segment_for_records_without_timestamps(open_log: OpenLog) -> None:
+    for is_clean in (True, False):
+        log = open_log(is_clean=is_clean, now_ms=NOW_MS)
+        append(log, b"a", timestamp=-1)
+        log.close()
+    assert len(open_log().segments) == 1
