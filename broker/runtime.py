@@ -338,6 +338,8 @@ class Process:
         for durable in durables:
             durable.apply()
         if hasattr(self, "_server"):
+            if self._flusher.is_awaited:  # markers of transactions whose decision is durable now: one round for all
+                self._server.kick_flusher()
             self._server.send_ready()
 
     async def _upkeep(self) -> None:

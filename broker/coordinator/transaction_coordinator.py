@@ -174,7 +174,7 @@ class TransactionCoordinator:
         settings: TransactionSettings,
         kick: Callable[[], None] = lambda: None,
     ) -> None:
-        """`kick` wakes the flusher after an append that no request has caused."""
+        """`kick` wakes the flusher after an append that neither a request nor a round of the flusher has caused."""
         self.transactions = Transactions()
         self.settings = settings
         self._log = transaction_log
@@ -218,6 +218,7 @@ class TransactionCoordinator:
                 self._alarm.set(timeout_key(transaction.transactional_id), due_ms)
             elif transaction.state in PREPARED:
                 self._write_markers(transaction)
+        self._kick()
 
     def adopt(self, producer_id: int, producer_epoch: int, topic: str, partition: int) -> None:
         """A partition holds an open transaction that is not known here: it was added just before a crash that kept the
@@ -462,7 +463,6 @@ class TransactionCoordinator:
         for partition in sorted(transaction.partitions):
             if self._markers.when_durable(*partition, under_way):
                 under_way.missing += 1
-        self._kick()
         under_way.durable()
 
     def _write_marker(self, partition: TopicPartition, marker: Marker, now_ms: int) -> bool:
@@ -545,6 +545,7 @@ class TransactionCoordinator:
                 break
             if not self._commit(outcome):
                 break
+            self._unsettled.pop(transaction.transactional_id, None)
             expired += 1
             log.info("transactional id %s is forgotten", transaction.transactional_id)
         self.timers.change(TimerChange(EXPIRY, due_ms))

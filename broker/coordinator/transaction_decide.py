@@ -77,10 +77,12 @@ def timeout_key(transactional_id: str) -> TimerKey:
 
 def outcome_of(transaction: Transaction, *more: object, replies: tuple[Reply, ...] = ()) -> Outcome:
     """A transition: the record, volatile events after it, and the timer that its state asks for."""
-    due_ms = NEVER
+    timers: tuple[TimerChange, ...] = ()
     if transaction.state is State.ONGOING:
         due_ms = transaction.start_ms + transaction.timeout_ms
-    timers = (TimerChange(timeout_key(transaction.transactional_id), due_ms),)
+        timers = (TimerChange(timeout_key(transaction.transactional_id), due_ms),)
+    elif transaction.state in PREPARED:  # and from there on none runs
+        timers = (TimerChange(timeout_key(transaction.transactional_id), NEVER),)
     return Outcome(transaction.transactional_id, (record_of(transaction), *more), replies, timers)
 
 

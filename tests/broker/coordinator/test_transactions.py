@@ -300,6 +300,18 @@ def test_a_completion_nobody_waits_for_is_synced_soon(c: Coordinated) -> None:
     assert c.kicks == before + 1
 
 
+def test_markers_of_what_was_decided_in_one_round_share_the_next(c: Coordinated) -> None:
+    """The first would go alone if it were kicked for: whoever hands out the round does that, after all of it."""
+    granted = c.init()
+    c.add(granted)
+    c.log.is_synchronous = c.markers.is_synchronous = False
+    c.ending(granted)
+    before = c.kicks
+    c.log.sync()
+    assert c.markers.written
+    assert c.kicks == before
+
+
 def test_whose_a_producer_id_is(c: Coordinated) -> None:
     c.init()
     granted = c.set_epoch(EXHAUSTED_EPOCH)
