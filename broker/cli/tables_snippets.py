@@ -1,8 +1,16 @@
 """How other engines read a table: lines to paste, made from its catalog's properties."""
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
+
+DUCKDB_PACKAGES: Final = ("duckdb==1.5.5", "duckdb-extension-avro==1.5.5", "duckdb-extension-iceberg==1.5.5")
+SPARK_PACKAGES: Final = (
+    "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.11.0",
+    "org.xerial:sqlite-jdbc:3.49.1.0",
+)
+"""For Spark 4.1; the second is for catalogs in SQLite, other databases need their own driver."""
 
 
 def pyiceberg(described: Mapping[str, Any]) -> str:
@@ -19,12 +27,24 @@ def pyiceberg(described: Mapping[str, Any]) -> str:
 
 
 def duckdb(described: Mapping[str, Any]) -> str | None:
-    """SQL, from the metadata file as it is now; None before there is one."""
+    """Python, from the metadata file as it is now; None before there is one.
+
+    With the extensions as packages: a plain `LOAD iceberg` would download it.
+    """
     location = described["metadata_location"]
     if location is None:
         return None
     path = location.removeprefix("file://").replace("'", "''")
-    return f"LOAD iceberg;\nSELECT count(*) FROM iceberg_scan('{path}');"
+    query = f"SELECT count(*) FROM iceberg_scan('{path}')"
+    return (
+        f"# pip install {' '.join(DUCKDB_PACKAGES)}\n"
+        "import duckdb\n"
+        "from importlib.resources import files\n"
+        'for name in ("avro", "iceberg"):\n'
+        '    package = files(f"duckdb_extension_{name}")\n'
+        '    duckdb.load_extension(str(next(package.glob("**/*.duckdb_extension"))))\n\n'
+        f"duckdb.sql({json.dumps(query)}).show()"
+    )
 
 
 def spark(described: Mapping[str, Any]) -> str | None:
@@ -42,9 +62,11 @@ def spark(described: Mapping[str, Any]) -> str | None:
         settings[f"spark.sql.catalog.{name}.uri"] = _spark_uri(kind, properties["uri"])
     if "warehouse" in properties:
         settings[f"spark.sql.catalog.{name}.warehouse"] = properties["warehouse"]
+    packages = SPARK_PACKAGES if properties.get("uri", "").startswith("sqlite") else SPARK_PACKAGES[:1]
     lines = [f"--conf {key}={value}" for key, value in settings.items()]
     namespace, _, table = described["table"].rpartition(".")
-    return " \\\n".join(["spark-sql", *lines, f'-e "SELECT count(*) FROM {name}.{namespace}.`{table}`"'])
+    query = f"-e 'SELECT count(*) FROM {name}.{namespace}.`{table}`'"  # a shell runs what is in backticks otherwise
+    return " \\\n".join([f"spark-sql --packages {','.join(packages)}", *lines, query])
 
 
 def _spark_kind(properties: Mapping[str, str]) -> str | None:

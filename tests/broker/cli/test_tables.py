@@ -1,6 +1,8 @@
 """`floe tables` and `floe sql` against a real broker."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +112,10 @@ def test_a_description_can_be_pasted(cli: Cli) -> None:
     *lines, last = tables_snippets.pyiceberg(described).splitlines()
     exec("\n".join(lines), pasted)
     assert len(eval(last, pasted)) == 100
+    snippet = tables_snippets.duckdb(described)
+    assert snippet is not None
+    ran = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, check=True)
+    assert "100" in ran.stdout
     assert cli.json("sql", 'select count(*) n from "orders.v1"') == [{"n": 100}]
 
 
@@ -150,3 +156,5 @@ def test_spark_is_told_jdbc_without_credentials(uri: str, jdbc: str) -> None:
     catalog = {"name": "floe", "properties": {"type": "sql", "uri": uri, "warehouse": "s3://lake"}}
     snippet = tables_snippets.spark({"catalog": catalog, "table": "floe.orders"})
     assert snippet is not None and f"uri={jdbc} " in snippet.replace("\\\n", "")
+    echoed = subprocess.run(["bash", "-c", f"echo {snippet}"], capture_output=True, text=True, check=True)
+    assert echoed.stdout.endswith("-e SELECT count(*) FROM floe.floe.`orders`\n") and not echoed.stderr
