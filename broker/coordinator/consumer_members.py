@@ -176,10 +176,12 @@ def _is_untold(
         if not is_untold:
             draft.do(Untold(member.member_id))
         return True
-    if is_untold and (not is_in_epoch or beat.owned == frozenset(member.assigned)):
-        draft.do(Heard(member.member_id))
+    if not is_untold:
         return False
-    return is_untold
+    has_heard = beat.owned == frozenset(member.assigned)
+    if has_heard or not is_in_epoch:
+        draft.do(Heard(member.member_id))  # of a new epoch it hears with this, or is fenced
+    return not has_heard
 
 
 def _assignment(member: ConsumerMember) -> AssignmentMessage:

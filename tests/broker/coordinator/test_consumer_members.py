@@ -225,6 +225,20 @@ def test_who_has_been_given_the_rest_is_told_until_it_has_it() -> None:
     assert it.group.untold == {}
 
 
+def test_a_new_epoch_comes_with_what_was_not_told_in_the_old_one() -> None:
+    it = Coordinated(topic=6, other=6)
+    a, b = it.member("a"), it.member("b")
+    a.join()
+    a.obey()
+    b.join()
+    a.beat()
+    a.obey()
+    it.beat("b", 2)  # the answer, which gives it three partitions, is given up
+    it.member("c", "other").join()  # a new epoch, in which b has what it has
+    assert b.beat().member_epoch == 3 and len(b.told) == 3
+    assert it.group.untold == {}
+
+
 def test_who_is_gone_is_told_nothing() -> None:
     it = Coordinated(topic=6)
     a, b = it.member("a"), it.member("b")
