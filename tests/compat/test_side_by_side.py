@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from protocol.api import ApiKey
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "compat" / "apache-kafka"))
 
+from side_by_side import __main__ as command  # noqa: E402
 from side_by_side import batches, compare, scenario, symbols, values  # noqa: E402
 
 METADATA, PRODUCE = 3, 0
@@ -109,6 +111,25 @@ def test_a_reason_explains_what_it_names_and_no_more(
 def test_a_reason_that_nothing_needs_is_stale(rules: compare.Rules) -> None:
     rules.split("metadata/v1/x", [compare.Difference("1 metadata v1/error_code", -1, 0)])
     assert [row.path for row in rules.stale()] == ["*/text"], "chance may not need its row this time"
+
+
+@pytest.mark.parametrize(
+    ("stale", "rows"),
+    [
+        (None, []),
+        ([], [("every reason is needed", "pass", "")]),
+        (["*/a", "*/b"], [("every reason is needed", "fail", "*/a; */b")]),
+    ],
+)
+def test_a_stale_reason_is_told_as_a_failed_feature(
+    stale: list[str] | None, rows: list[tuple[str, str, str]]
+) -> None:
+    """None is the short form, which cannot tell."""
+    report = {"failures": [], "apis": {"fetch": {}}, "stale_reasons": stale}
+    told = [tuple(json.loads(line).values()) for line in command._features(report).splitlines()]
+    assert told == [("fetch", "pass", ""), *rows]
+    allowed = (ROOT / "compat" / "apache-kafka" / "tests.allow").read_text().splitlines()
+    assert f"4.3.1 {command.ALL_NEEDED}" in allowed
 
 
 def test_made_up_ids_must_agree() -> None:

@@ -190,4 +190,5 @@ def main(only: tuple[str, ...], smoke: bool, output: str, fetch_only: bool, show
     sys.exit(bool(report["failed"] or stale))
 
 
-main()
+if __name__ == "__main__":
+    main()
