@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from compat import matrix
-from compat.matrix import FAIL, NOT_RUN, PASS, Row
+from compat.matrix import EVERYTHING, FAIL, NOT_RUN, PASS, Row
 from compat.running import (
     INSTALL_LIMIT_S,
     SHORT_INSTALL_LIMIT_S,
@@ -94,8 +94,10 @@ class Run:
         for number, (client, version) in enumerate(turns, 1):
             print(f"[{number}/{len(turns)}, {_minutes(self.seconds)}] {client.name} {version}", flush=True)
             rows = self._once(client, version)
-            if failed := regressions(client, version, rows):
-                # Clients have races of their own, and a machine may be slow: what fails twice is broken.
+            failed = regressions(client, version, rows)
+            if failed or (not_installed(rows) and not self._smoke):
+                # Clients have races of their own, registries their moments, and a machine may be slow: what fails twice
+                # is broken.
                 print("  once more:", flush=True)
                 rows = second_try(failed, self._once(client, version))
             new = [row.feature for row in unlisted(client, version, rows)]
@@ -126,6 +128,11 @@ class Run:
                 print(f"not run: {row.client} {row.version} {row.feature}: {row.reason}")
         for row in self.broken:
             print(f"REGRESSION: {row.client} {row.version} {row.feature}: {row.reason}")
+
+
+def not_installed(rows: Sequence[Row]) -> bool:
+    """Whether these are the rows of a version that could not be fetched."""
+    return [(row.feature, row.result) for row in rows] == [(EVERYTHING, NOT_RUN)]
 
 
 def second_try(failed: Sequence[Row], rows: Sequence[Row]) -> list[Row]:

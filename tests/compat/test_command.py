@@ -25,13 +25,13 @@ def once(mark: Path) -> str:
     return f"if [ -e {mark} ]; then {PASSES}; else touch {mark}; {FAILS}; fi"
 
 
-def add(root: Path, name: str, run: str) -> None:
+def add(root: Path, name: str, run: str, install: str = "true") -> None:
     folder = root / name
     folder.mkdir()
     (folder / "tests.allow").write_text("* groups\n")
     (folder / "run.sh").write_text(
         f"source {ROOT / 'compat' / 'lib.sh'}\nVERSIONS=(1.0)\nSMOKE=(1.0)\n"
-        f'install() {{ true; }}\nrun() {{ {run}; }}\nmain "$@"\n'
+        f'install() {{ {install}; }}\nrun() {{ {run}; }}\nmain "$@"\n'
     )
 
 
@@ -60,6 +60,18 @@ def test_what_fails_once_is_tried_again(
     assert "fail: groups: no coordinator" in told
     assert told.count("once more:") == 1
     assert "REGRESSION" not in told
+
+
+def test_what_could_not_be_fetched_is_tried_again(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = tmp_path / "mark"
+    refused = f"[ -e {mark} ] || {{ touch {mark}; echo registry is busy >&2; return 1; }}"
+    add(root, "late", PASSES, install=refused)
+    assert main(["--only", "late"], root) == 0
+    told = capsys.readouterr().out
+    assert "not_run: everything: registry is busy" in told
+    assert "2 passed, 0 failed, 0 could not run" in told
 
 
 def test_what_fails_twice_is_broken(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
