@@ -331,8 +331,13 @@ class World:
             self.host.run_next()
 
     def _is_quiet(self) -> bool:
-        return all(transaction.state in OVER for transaction in self.transactions.transactions) and all(
-            partition.last_stable_offset == len(partition.entries) for partition in self.partitions.values()
+        return (
+            self.is_up
+            and all(transaction.state in OVER for transaction in self.transactions.transactions)
+            and all(
+                partition.last_stable_offset == len(partition.entries)
+                for partition in self.partitions.values()
+            )
         )
 
     def problems(self) -> list[str]:
