@@ -338,7 +338,7 @@ class Process:
         for durable in durables:
             durable.apply()
         if hasattr(self, "_server"):
-            if self._flusher.is_awaited:  # markers of transactions whose decision is durable now: one round for all
+            if self._flusher.is_awaited:  # markers of all that is decided now
                 self._server.kick_flusher()
             self._server.send_ready()
 
