@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from broker.cli.client import Client, Connection
@@ -47,16 +48,11 @@ group.initial.rebalance.delay.ms=0
 {delete_delay}
 """
 
-_POM = """\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion><groupId>bench</groupId><artifactId>bench</artifactId><version>1</version>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{v}</version></dependency>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{v}</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
-  </dependencies>
-</project>
-"""
+_KAFKA: tuple[str, ...] = (
+    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
+    f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}",
+    "org.slf4j:slf4j-simple:1.7.36",
+)
 
 
 class BrokerProcess:
@@ -220,30 +216,48 @@ def find_kafka_jars() -> Path | str:
             if any(Path(given).glob("kafka_2.13-*.jar"))
             else f"FLOE_KAFKA_JARS={given} holds no Kafka"
         )
-    jars = _HERE / ".kafka" / KAFKA_VERSION
-    if any(jars.glob("kafka_2.13-*.jar")):
+    return fetch_jars(KAFKA_VERSION, _KAFKA)
+
+
+def fetch_jars(name: str, coordinates: Sequence[str]) -> Path | str:
+    """Return a folder of jars (`group:artifact:version`) and what they need, or why Maven did not fetch them."""
+    jars = _HERE / ".kafka" / name
+    if any(jars.glob("*.jar")):
         return jars
     if shutil.which("mvn") is None:
-        return (
-            "mvn is not installed, which would fetch Kafka; or name a folder of its jars in FLOE_KAFKA_JARS"
-        )
+        return "mvn is not installed, which would fetch the jars (FLOE_KAFKA_JARS names a folder of Kafka's)"
     # Beside its place and renamed when complete, for two may be fetching at the same time.
-    arriving = jars.with_name(f"{KAFKA_VERSION}.{os.getpid()}")
+    arriving = jars.with_name(f"{name}.{os.getpid()}")
     arriving.mkdir(parents=True)
     pom = arriving / "pom.xml"
-    pom.write_text(_POM.format(v=KAFKA_VERSION))
+    pom.write_text(_pom(coordinates))
     command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
     fetched = subprocess.run(
         [*command, f"-DoutputDirectory={arriving}"], capture_output=True, text=True, check=False
     )
     if fetched.returncode:
         shutil.rmtree(arriving)
-        return f"Maven could not fetch Kafka: {fetched.stdout[-500:]}"
+        return f"Maven could not fetch {', '.join(coordinates)}: {fetched.stdout[-500:]}"
     try:
         arriving.rename(jars)
     except OSError:  # somebody else was first
         shutil.rmtree(arriving)
     return jars
+
+
+def _pom(coordinates: Sequence[str]) -> str:
+    names = ("groupId", "artifactId", "version")
+    dependencies = "".join(
+        "<dependency>"
+        + "".join(f"<{name}>{part}</{name}>" for name, part in zip(names, one.split(":")))
+        + "</dependency>"
+        for one in coordinates
+    )
+    return (
+        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        "<groupId>bench</groupId><artifactId>bench</artifactId><version>1</version>"
+        f"<dependencies>{dependencies}</dependencies></project>"
+    )
 
 
 def _wait_for_answer(broker: BrokerProcess) -> None:

@@ -1,9 +1,10 @@
-"""Tables: what it costs to get a topic's records into its table: `python -m tests.bench.tables [--quick]`.
+"""Tables: what it costs to get a topic's records into its table: `python -m tests.bench.tables [--quick] [--connect]`.
 
 Every figure stands beside its limit. Processor times are the worker's, its start left out. *backlog*: a table that is
 switched on when its topic is full. *sustained*: a fixed rate of JSON events; the lag is how long ago the first record
 that is not in the table was acknowledged, seen from outside. *p99*: the same load on a topic with a table and on one
-without, by turns; each waits until the other's table is complete.
+without, by turns; each waits until the other's table is complete. `--connect`: the *sustained* load into Apache Kafka,
+and from there into a table by Kafka Connect with the Iceberg sink (`connect.py`), after ours; needs Java and Maven.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from broker.cli.errors import CommandFailed
 from broker.cli.output import Quantity, format_table
 from protocol import columns
 from tests import tables
-from tests.bench import table_load
+from tests.bench import connect, table_load
+from tests.bench.brokers import find_kafka_jars
 from tests.bench.table_load import Rate
 from tests.bench.table_rows import batches, cpu_seconds, exhaust
 from tests.floe_process import FloeProcess
@@ -44,6 +46,7 @@ RECORDS_PER_S: Final = 200_000
 AS_FAST_AS_IT_GOES: Final = 5_000_000
 SAMPLE_S: Final = 0.25
 LIMIT_S: Final = 900.0
+CONNECT_WARM_UP: Final = 1_000_000
 INTERVAL: Final = {"floe__table__commit__interval__ms": "10000"}  # the default, which is what people have
 
 
@@ -272,20 +275,57 @@ def p99(broker: FloeProcess, length: Length) -> list[Figure]:
     ]
 
 
+def beside_connect(length: Length, ours_cpu_s: float | None) -> list[Figure]:
+    """The sustained load by way of Kafka Connect. Raises CommandFailed where its jars cannot be had."""
+    kafka_jars, jars = find_kafka_jars(), connect.find_connect_jars()
+    for found in (kafka_jars, jars):
+        if isinstance(found, str):
+            raise CommandFailed(found)
+    assert isinstance(kafka_jars, Path) and isinstance(jars, Path)
+    folder = Path(tempfile.mkdtemp(prefix="floe-connect-"))
+    try:
+        with connect.beside_kafka(folder, kafka_jars, jars, PARTITIONS) as (kafka, sink):
+            warm_up_s = CONNECT_WARM_UP / RECORDS_PER_S
+            there = table_load.produce(kafka.address, connect.TOPIC, Rate(RECORDS_PER_S, warm_up_s))[
+                "records"
+            ]
+            sink.until_rows(there)
+            before_s = sink.cpu_s()
+            sent = table_load.produce(kafka.address, connect.TOPIC, Rate(RECORDS_PER_S, length.sustained_s))
+            behind_s = sink.until_rows(there + sent["records"])
+            cpu_s = (sink.cpu_s() - before_s) / sent["records"] * 1e6
+            figures = [
+                Figure("Kafka Connect, last record in the table after", behind_s, "s"),
+                Figure("Kafka Connect, CPU per million, warm", cpu_s, "s"),
+                Figure("Kafka Connect, peak (Kafka's own not in it)", sink.peak_mb(), "MB"),
+            ]
+            if ours_cpu_s is not None:
+                figures.append(Figure("Kafka Connect's CPU : Floe's worker's", cpu_s / ours_cpu_s, ""))
+            return figures
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 # --- and told -------------------------------------------------------------------------------------------------
 
 
-def measure(length: Length) -> Iterator[Figure]:
+def measure(length: Length, with_connect: bool) -> Iterator[Figure]:
     """Every figure; a part that fails says so and does not keep the others from being measured."""
+    ours: dict[str, float] = {}
     parts: list[tuple[str, Callable[[], list[Figure]]]] = [("decoding", decoding)]
     parts += [(f"{mode} backlog", partial(backlog, mode, length.backlog_records)) for mode in length.modes]
     parts += [
         ("sustained", partial(with_broker, sustained, length)),
         ("p99", partial(with_broker, p99, length)),
     ]
+    if with_connect:
+        what = f"sustained, {length.sustained_s:g} s, CPU per million"
+        parts.append(("Kafka Connect", lambda: beside_connect(length, ours.get(what))))
     for name, part in parts:
         try:
-            yield from part()
+            for figure in part():
+                ours[figure.name] = figure.value
+                yield figure
         except (CommandFailed, AssertionError, OSError, ValueError) as error:
             click.echo(f"{name} failed: {error}", err=True)
             yield Figure(f"{name} FAILED", 1, "", 0)
@@ -305,8 +345,9 @@ def _row(figure: Figure) -> tuple[Any, ...]:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Less than three minutes in all, and JSON only.")
+@click.option("--connect", "with_connect", is_flag=True, help="Kafka Connect with the Iceberg sink as well.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
-def main(quick: bool, output: str) -> None:
+def main(quick: bool, with_connect: bool, output: str) -> None:
     """Measure tables, each figure beside its limit."""
     if hasattr(
         os, "sched_setaffinity"
@@ -314,7 +355,7 @@ def main(quick: bool, output: str) -> None:
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:CORES]))
     started_s = time.monotonic()
     found = []
-    for figure in measure(QUICK if quick else FULL):
+    for figure in measure(QUICK if quick else FULL, with_connect):
         found.append(figure)
         name, value, unit, limit, verdict = _row(figure)
         click.echo(f"{name}: {value} {unit} {limit} {verdict}".rstrip(), err=True)
