@@ -22,6 +22,8 @@ from typing import Final
 SESSION_TIMEOUT_MS: Final = 2_000
 HEARTBEAT_INTERVAL_MS: Final = 200
 POLL_MS: Final = 100
+BOOTSTRAP_MS: Final = 60_000
+"""A member may come while the broker is away."""
 
 stopping = threading.Event()
 
@@ -91,6 +93,7 @@ def kafka_python_member(bootstrap: str, group: str, topic: str) -> None:
         session_timeout_ms=SESSION_TIMEOUT_MS,
         heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
         partition_assignment_strategy=[RangePartitionAssignor],
+        bootstrap_timeout_ms=BOOTSTRAP_MS,
     )
     owes_commit = False
     while not stopping.is_set():
@@ -106,19 +109,26 @@ def kafka_python_member(bootstrap: str, group: str, topic: str) -> None:
 async def aiokafka_member(bootstrap: str, group: str, topic: str) -> None:
     from aiokafka import AIOKafkaConsumer
     from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-    from aiokafka.errors import KafkaError
+    from aiokafka.errors import KafkaConnectionError, KafkaError
 
-    consumer = AIOKafkaConsumer(
-        topic,
-        bootstrap_servers=bootstrap,
-        group_id=group,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        session_timeout_ms=SESSION_TIMEOUT_MS,
-        heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
-        partition_assignment_strategy=(RangePartitionAssignor,),
-    )
-    await consumer.start()
+    while True:
+        consumer = AIOKafkaConsumer(
+            topic,
+            bootstrap_servers=bootstrap,
+            group_id=group,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+            partition_assignment_strategy=(RangePartitionAssignor,),
+        )
+        try:
+            await consumer.start()
+            break
+        except KafkaConnectionError:  # the broker is away: it tries once
+            await consumer.stop()
+            if await asyncio.get_running_loop().run_in_executor(None, stopping.wait, POLL_MS / 1000):
+                return
     owes_commit = False
     while not stopping.is_set():
         polled = await consumer.getmany(timeout_ms=POLL_MS)

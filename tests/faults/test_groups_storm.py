@@ -206,10 +206,9 @@ class Storm:
         for members in self.gone:
             members.wait()
         for members in self.present:
-            assert members.end(signal.SIGTERM) in (
-                0,
-                -signal.SIGTERM,
-            )  # the latter from one that was not up yet
+            code = members.end(signal.SIGTERM)
+            # SIGTERM is from one that was not up yet.
+            assert code in (0, -signal.SIGTERM), f"{members.process.args} ended with {code}"
         self.gone += self.present
         self.present = []
         expected = {(p, offset) for p, count in enumerate(self.produced) for offset in range(count)}
