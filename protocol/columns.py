@@ -437,24 +437,13 @@ def _walk(data: Buffer, spans: Sequence[tuple[int, int, int]]) -> Int64s:
                 if second < 0x80:
                     position += (byte >> 1 & 0x3F | second << 6) + 2
                 else:
-                    position = _record_end(data, position)
+                    length, behind = _varint(data, position)
+                    position = behind + max(length, 0)  # `_layout` refuses negative lengths
             if position != end:
                 raise _Damaged
     except IndexError:
         raise _Damaged from None
     return np.frombuffer(starts, np.int64) if starts else np.empty(0, np.int64)
-
-
-def _record_end(data: Buffer, position: int) -> int:
-    value = shift = 0
-    for shift in range(0, 35, 7):
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            # Negative lengths are odd here; `_layout` refuses them.
-            return position + (value >> 1)
-    raise _Damaged
 
 
 def _varints(data: Bytes, positions: Int64s, longest: int = 5) -> tuple[Int64s, Int64s]:
@@ -594,7 +583,7 @@ def _many_headers(data: Bytes, position: int, end: int, count: int) -> Int64s:
     return np.frombuffer(found, np.int64).reshape(count, 4).T
 
 
-def _varint(block: bytes, position: int) -> tuple[int, int]:
+def _varint(block: Buffer, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 35, 7):
         byte = block[position]
