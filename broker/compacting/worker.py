@@ -20,6 +20,9 @@ from wal.storage import FileStorage
 REPORT_BYTES: Final = 32 << 20
 """Progress is told this often: a few times a second."""
 
+REPORT_SECONDS: Final = 30.0
+"""Progress is told at least this often by a worker that is held back."""
+
 _NO_LIMIT: Final = 1e300
 
 
@@ -58,8 +61,7 @@ class _Reading:
     def read(self, count: int) -> None:
         self._read += count
         if self._read - self._told >= REPORT_BYTES:
-            self._told = self._read
-            self._progress({"read": self._read})
+            self._tell()
         self._move(count)
 
     def wrote(self, count: int) -> None:
@@ -68,6 +70,12 @@ class _Reading:
     def _move(self, count: int) -> None:
         self._moved += count
         if self._bytes_per_second < _NO_LIMIT:
-            ahead_s = self._moved / self._bytes_per_second - (time.monotonic() - self._started_s)
-            if ahead_s > 0:
-                time.sleep(ahead_s)
+            due_s = self._started_s + self._moved / self._bytes_per_second
+            while (ahead_s := due_s - time.monotonic()) > 0:
+                time.sleep(min(ahead_s, REPORT_SECONDS))
+                if ahead_s > REPORT_SECONDS:
+                    self._tell()
+
+    def _tell(self) -> None:
+        self._told = self._read
+        self._progress({"read": self._read})

@@ -36,10 +36,12 @@ def _fail(failure: StorageFailed) -> None:
 
 
 class FakeWorker:
-    """Dies of the folders in `deadly`, finishes a round over any other without changing a byte."""
+    """Dies of the folders in `deadly`, has no answer to those in `silent`, finishes a round over any other without
+    changing a byte."""
 
     def __init__(self) -> None:
         self.deadly: set[str] = set()
+        self.silent: set[str] = set()
         self.rounds: list[str] = []
         self.meanwhile: Callable[[], object] = bool
 
@@ -49,6 +51,8 @@ class FakeWorker:
         self.rounds.append(name)
         if name in self.deadly:
             raise WorkerDied("the compaction worker was killed by SIGKILL in the middle of a job")
+        if name in self.silent:
+            await asyncio.Event().wait()
         self.meanwhile()
         numbers = ("bytes_before", "bytes_after", "records_before", "records_after", "seconds")
         return {"end_offset": order["end_offset"], **dict.fromkeys(numbers, 0)}
@@ -88,7 +92,8 @@ class World:
         topic = self.topics["t"] = FakeTopic("t", config, [])
         topic.partitions = [Partition(cast(Topic, topic), index, self._open) for index in range(2)]
         self.worker = FakeWorker()
-        self.compaction = Compaction(cast(Broker, self), self.folder, worker=cast(WorkerProcess, self.worker))
+        worker = cast(WorkerProcess, self.worker)
+        self.compaction = Compaction(cast(Broker, self), self.folder, worker, silence_limit_s=0.01)
 
     def _open(self, partition: Partition) -> Log:
         self.opens += 1
@@ -160,6 +165,18 @@ def test_a_partition_the_worker_dies_of_is_paused_and_others_go_on(caplog: pytes
     assert (
         errors[0].startswith("t-0: compaction has failed 3 times in a row") and "floe log verify" in errors[0]
     )
+
+
+def test_a_worker_that_has_fallen_silent_holds_up_nobody_else() -> None:
+    async def scenario(world: World) -> None:
+        world.write(0)
+        world.write(1)
+        world.worker.silent = {"t-0"}
+        assert await world.look() == ["t-0", "t-1"]
+        assert list(world.compaction.failures) == [TopicPartition("t", 0)]
+        assert "said nothing" in world.compaction.results[TopicPartition("t", 0)].error
+
+    run(scenario)
 
 
 def test_who_asks_does_not_wait_for_the_pause() -> None:
