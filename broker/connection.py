@@ -9,8 +9,6 @@ In.   All connections read into one scratch buffer of the server, so an idle con
       are handled straight from it. What is left over is either *carried* (small: copied to the front of the scratch
       buffer before the next read) or becomes a *partial* frame: a buffer of exactly that frame, leased from the
       server's bounded pool, which the socket then fills directly. A frame's bytes are therefore copied at most once.
-      A handler may use a leased frame until its answer is there; whatever lies in the scratch buffer it may not. So
-      after a large frame only the head of the next is read there.
 Out.  Every request that has an answer takes a place in `_replies`; answers leave in that order, whatever order
       they become ready in. Ready answers move to `_outbox`: bytes, and slices of log files which go out by `sendfile`
       (or by one `pread` where they are so small that a second system call costs more than the copy).
@@ -28,7 +26,6 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,7 +77,7 @@ HELD_REPLY_BYTES: Final = 8 << 20
 class PendingReply:
     """A place in the order of replies; called with the response when it is there."""
 
-    __slots__ = ("connection", "correlation_id", "endpoint", "frame", "leased", "source")
+    __slots__ = ("connection", "correlation_id", "endpoint", "frame", "source")
 
     def __init__(self, connection: Connection, endpoint: Endpoint, correlation_id: int) -> None:
         self.connection = connection
@@ -88,16 +85,10 @@ class PendingReply:
         self.correlation_id = correlation_id
         self.frame: Output | None = None
         self.source: Deferred[Any] | None = None
-        self.leased: bytearray | None = (
-            None  # what the request is in, if it is used until the response is there
-        )
 
     def __call__(self, response: Any) -> None:
         connection = self.connection
         self.source = None  # it knows us: together they would be a cycle for each request
-        if self.leased is not None:
-            leased, self.leased = self.leased, None
-            connection.server.pool.release(leased)
         if connection.is_closed:
             return
         self.frame = self.endpoint.encode_frame(self.correlation_id, response)
@@ -113,11 +104,9 @@ class Connection:
         "_carry",
         "_client_id",
         "_client_id_raw",
-        "_expects_large",
         "_filled",
         "_is_reading",
         "_is_writing",
-        "_leased",
         "_outbox",
         "_partial",
         "_partial_size",
@@ -160,8 +149,6 @@ class Connection:
         self._partial: bytearray | None = None
         self._partial_size = 0
         self._filled = 0
-        self._leased: bytearray | None = None  # what the request that is being handled is in
-        self._expects_large = False
         self._client_id_raw = b""
         self._client_id: str | None = None
         self._is_reading = True
@@ -215,21 +202,13 @@ class Connection:
             self.resume_reading()
 
     def _receive(self) -> None:
-        if self._partial is None:
-            self._receive_frames()
-            # Its head was read: more of it may be there already.
-            with suppress(BlockingIOError):
-                self._fill_partial()
-        else:
+        if self._partial is not None:
             self._fill_partial()
-
-    def _receive_frames(self) -> None:
+            return
         server = self.server
         carried = len(self._carry)
         # While others wait for memory no connection is given more of the scratch buffer than it may carry.
         scratch = server.narrow_scratch if server.pool.waiting else server.scratch
-        if self._expects_large and not carried:
-            scratch = server.head_scratch
         received = self.socket.recv_into(scratch[carried:] if carried else scratch)
         if received == 0:
             self.close()
@@ -241,8 +220,7 @@ class Connection:
 
     def _fill_partial(self) -> None:
         partial, size = self._partial, self._partial_size
-        if partial is None:
-            return
+        assert partial is not None
         view = memoryview(partial)
         received = self.socket.recv_into(view[self._filled : size])
         if received == 0:
@@ -251,15 +229,10 @@ class Connection:
         self._filled += received
         if self._filled < size:
             return
-        self._partial, self._leased = None, partial
+        self._partial = None
         try:
             self._dispatch(view[4:size])
-        except BaseException:
-            self._leased = None
-            self.server.pool.forget(partial)  # a part of it may have been handed on already
-            raise
-        if self._leased is not None:
-            self._leased = None
+        finally:
             self.server.pool.release(partial)
         if self._is_saturated:
             self.pause_reading()
@@ -279,15 +252,13 @@ class Connection:
                 )
             frame_end = position + 4 + size
             if frame_end > end:
-                self._expects_large = size > CARRY_LIMIT_BYTES
-                if self._expects_large and self._begin_partial(4 + size, buffer[position:end]):
+                if size > CARRY_LIMIT_BYTES and self._begin_partial(4 + size, buffer[position:end]):
                     return
                 break
             self._dispatch(buffer[position + 4 : frame_end])
             if self.is_closed:
                 return
             position = frame_end
-            self._expects_large = size > CARRY_LIMIT_BYTES
             if len(replies) >= limit or self.held_bytes >= HELD_REPLY_BYTES:
                 self.pause_reading()
                 break
@@ -352,8 +323,6 @@ class Connection:
             reply = PendingReply(self, endpoint, correlation_id)
             reply.source = result
             self.replies.append(reply)
-            if result.keeps_frame:
-                reply.leased, self._leased = self._leased, None
             result.then(reply)
         elif result is NO_REPLY:
             return
@@ -368,11 +337,6 @@ class Connection:
             self.replies.append(reply)
         else:
             self._queue(endpoint.encode_frame(correlation_id, result))
-
-    @property
-    def lends_frame(self) -> bool:
-        """Whether the request that is being handled may be used until its answer is there."""
-        return self._leased is not None
 
     def _remember_client_id(self, raw: memoryview, length: int) -> None:
         if len(raw) != length:

@@ -68,9 +68,6 @@ class Deferred(Generic[T]):
 
     __slots__ = ("_callback", "_is_resolved", "_value")
 
-    keeps_frame: bool = False
-    """Somebody uses the request's bytes until the value is there."""
-
     def __init__(self) -> None:
         self._callback: Callable[[T], None] | None = None
         self._is_resolved = False

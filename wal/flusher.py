@@ -12,10 +12,10 @@ owner more than it is worth to anybody. So however many producers write, a round
 from SYNC_EVERYTHING_FILES on one `syncfs` for all.
 
 Order is what keeps this safe, not locks. The queue is a deque, whose append and popleft are atomic. The owner
-writes bytes (or leaves them in `unwritten`) first, then `written`, then marks; the flusher clears `dirty`, then
-reads `written`, then does what is unwritten, then syncs. A write that slips in between is marked again, and at worst
-synced twice. Marks are taken in order and a round takes all there are, so a segment's offsets are never reported
-before a segment or folder that was marked earlier.
+writes bytes first, then `written`, then marks; the flusher clears `dirty`, then reads `written`, then syncs.
+A write that slips in between is marked again, and at worst synced twice. Marks are taken in order and a round
+takes all there are, so a segment's offsets are never reported before a segment or folder that was marked
+earlier.
 
 The thread sleeps on a raw lock, which costs a third of an Event. `_running` is a lock too: whoever gets it
 without waiting owns the right to wake the thread, so the wake-up lock is never released twice.
@@ -252,9 +252,6 @@ class Flusher:
         return list({mark.key: mark for mark in (queue.popleft() for _ in range(len(queue)))}.values())
 
     def _sync(self, durables: list[Durable], marks: list[Mark]) -> None:
-        for durable in durables:
-            if durable.segment.unwritten:
-                durable.segment.write_deferred()
         if len(durables) + len(marks) >= self._sync_everything_files:
             self.syncs += 1
             if self._storage.sync_everything():

@@ -2,8 +2,7 @@
 be.
 
     log_start_offset ≤ durable_offset ≤ log_end_offset
-            │                  │                └ next offset to be given out: everything below is written, or will
-            │                  │                  be by the flusher
+            │                  │                └ next offset to be given out: everything below is written
             │                  └ everything below is synced; with one replica this is the high watermark
             └ everything below is deleted
 
@@ -61,8 +60,6 @@ class LogConfig:
     """Largest step in which the active segment's space is reserved; 0 reserves none."""
     producer_id_expiration_ms: int = 24 * 3600 * 1000
     file_delete_delay_ms: int = 60_000
-    deferred_write_bytes: int = 128 << 10
-    """Writes from this size on may be left to the flusher: below, to hand them over costs more than they do."""
     delete_is_enabled: bool = True
     """`cleanup.policy` has `delete`: retention applies."""
     compact_is_enabled: bool = False
@@ -76,8 +73,6 @@ class Appended(NamedTuple):
     last_offset: int
     duplicate: bool
     log_start_offset: int
-    is_written: bool
-    """It and everything before it survives the end of the process. Otherwise only what is durable does."""
 
 
 class Log:
@@ -184,18 +179,12 @@ class Log:
     # --- append ---
 
     def append(
-        self,
-        buffer: memoryview,
-        batches: list[RecordBatch],
-        now_ms: int,
-        check_producers: bool = True,
-        may_defer: bool = False,
+        self, buffer: memoryview, batches: list[RecordBatch], now_ms: int, check_producers: bool = True
     ) -> Appended:
         """Write batches that lie one after the other in the writable `buffer`, giving them offsets.
 
         CRC, sizes and timestamps are the caller's to check; `check_producers=False` is for coordinators,
-        whose markers have no sequences. A duplicate of an idempotent producer is not written again. With
-        `may_defer` the bytes may be written later, and `buffer` has to stay as it is until they are durable.
+        whose markers have no sequences. A duplicate of an idempotent producer is not written again.
         Raises ApiError (sequence, epoch, RECORD_LIST_TOO_LARGE), DiskFull, StorageFailed.
         """
         if self.offline is not None:
@@ -205,8 +194,7 @@ class Log:
         if has_producer and check_producers:
             original = self._check_producers(batches)
             if original is not None:
-                start = self.log_start_offset
-                return Appended(original.base_offset, original.last_offset, True, start, self._is_written)
+                return Appended(original.base_offset, original.last_offset, True, self.log_start_offset)
         base_offset = next_offset = self.log_end_offset
         leader_epoch = self.leader_epoch
         length = 0
@@ -226,8 +214,7 @@ class Log:
         ):
             segment = self._roll(length, now_ms)
         assert segment.next_offset == base_offset
-        may_defer = may_defer and length >= config.deferred_write_bytes
-        segment.append(buffer, batches, config.index_interval_bytes, config.preallocate_bytes, may_defer)
+        segment.append(buffer, batches, config.index_interval_bytes, config.preallocate_bytes)
         assert segment.next_offset == next_offset
         self.log_end_offset = next_offset
         if has_producer:
@@ -235,11 +222,7 @@ class Log:
         self._is_saved = False
         if not segment.dirty:
             self.flusher.mark_dirty(segment)
-        return Appended(base_offset, next_offset - 1, False, self.log_start_offset, not segment.unwritten)
-
-    @property
-    def _is_written(self) -> bool:
-        return self._active is None or not self._active.unwritten
+        return Appended(base_offset, next_offset - 1, False, self.log_start_offset)
 
     def _check_producers(self, batches: list[RecordBatch]) -> AppendedBatch | None:
         try:
@@ -290,8 +273,6 @@ class Log:
         old, base_offset = self._active, self.log_end_offset
         if old is not None and old.size == 0:
             return old
-        if not self._is_written:
-            self.flusher.drain()  # so that only the active segment ever has anything unwritten
         if not self._directory_is_complete:
             self._make_directory()
         if old is not None and self.durable_offset <= old.base_offset:

@@ -23,8 +23,6 @@ SEARCHED_BYTES: Final = 16 << 20
 def remember_batches(log: Log) -> None:
     """Complete the producers' last batches from the headers at the end of the log."""
     found: dict[tuple[int, int], deque[AppendedBatch]] = {}
-    if any(segment.unwritten for segment in log.segments):
-        log.flusher.drain()
     try:
         for batch in _tail(log):
             if batch.producer_id >= 0 and not batch.attributes & CONTROL_BIT:

@@ -6,23 +6,17 @@ are *sealed*: cut to their batches, indexes in their files, and loaded (sizes, l
 Positions are bytes from the start of the `.log` file; `size` is where the next batch goes, and what lies
 behind it up to `allocated` is reserved space that reads as zeros. `written` is (next offset, size) in one
 tuple, so that the flusher's thread reads a pair that belongs together.
-
-A large write may be left to the flusher's thread, which would wait for its bytes anyway: the thread that owns the
-log then takes the next requests off their sockets meanwhile. It stands in `unwritten` until it is done, and only
-goes into reserved space, so that a full disk is still found out, and refused, before offsets are given out.
-Nobody reads what is not durable, so nobody reads what is not written.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from protocol.records import BATCH_OVERHEAD, NO_TIMESTAMP, CorruptBatch, RecordBatch, parse_header
 from wal import txn_index
-from wal.errors import Damage, DiskFull, StorageFailed
+from wal.errors import Damage, DiskFull
 from wal.layout import LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, segment_path
 from wal.offset_index import ENTRY_BYTES, MAX_RELATIVE_OFFSET, OffsetIndex
 from wal.storage import File, Storage, read_file
@@ -72,7 +66,6 @@ class Segment:
         "tail_offsets",
         "tail_positions",
         "time_index",
-        "unwritten",
         "written",
     )
 
@@ -93,9 +86,6 @@ class Segment:
         self.allocated = 0
         self.next_offset = base_offset
         self.written = (base_offset, 0)
-        self.unwritten: deque[Callable[[], None]] = (
-            deque()
-        )  # writes up to `written` that are still to be done
         self.bytes_since_index = 0
         self.created_ms = NO_TIMESTAMP
         self.first_timestamp = NO_TIMESTAMP  # of the first batch: segment.ms counts from it
@@ -129,47 +119,28 @@ class Segment:
     # --- writing ---
 
     def append(
-        self,
-        data: memoryview,
-        batches: Sequence[RecordBatch],
-        index_interval_bytes: int,
-        step_bytes: int,
-        may_defer: bool = False,
+        self, data: memoryview, batches: Sequence[RecordBatch], index_interval_bytes: int, step_bytes: int
     ) -> None:
         """Write batches that lie one after the other in `data`, already placed. Raises DiskFull,
         StorageFailed.
 
-        A refused write leaves the segment as it was. With `may_defer` the flusher may do it: `data` then has to
-        stay as it is until what it holds is durable.
+        A refused write leaves the segment as it was.
         """
         position = self.size
         end = position + len(data)
         if end > self.allocated and step_bytes:
             self._allocate(end, step_bytes)
-        if may_defer and end <= self.allocated:
-            self.unwritten.append(self.file.later(data, position))
-        else:
-            try:
-                self.file.write_at(data, position)
-            except DiskFull:
-                self.cut_back()
-                raise
+        try:
+            self.file.write_at(data, position)
+        except DiskFull:
+            self.cut_back()
+            raise
         for batch in batches:
             self.note(batch, position, index_interval_bytes)
             position += batch.size
         assert position == end
         self.size = end
         self.written = (self.next_offset, end)
-
-    def write_deferred(self) -> None:
-        """Do the writes that `append` has left to the flusher, whose thread this is. Raises StorageFailed."""
-        unwritten = self.unwritten
-        while unwritten:
-            try:
-                unwritten[0]()
-            except DiskFull as error:
-                raise StorageFailed(f"{error}, although the space was reserved") from error
-            unwritten.popleft()  # only now: whoever finds none has to find the bytes
 
     def note(self, batch: RecordBatch, position: int, index_interval_bytes: int) -> None:
         """Take a batch at `position`, the end so far, into indexes and tail."""

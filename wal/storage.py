@@ -6,8 +6,8 @@ slice that is being sent holds its own reference, so that neither eviction nor d
 descriptor away under it. A file with unsynced writes is not evicted, because an error of the kernel's
 write-back is reported to descriptors that were open when it happened.
 
-Threads: everything is called on the thread that owns the log, except `File.sync`, `sync_directory`,
-`sync_everything` and what `File.later` returns, which the flusher's thread calls.
+Threads: everything is called on the thread that owns the log, except `File.sync`, `sync_directory` and
+`sync_everything`, which the flusher's thread calls.
 
 Errors: ENOSPC and EDQUOT are DiskFull, which leaves the file usable; anything else is StorageFailed.
 """
@@ -18,8 +18,7 @@ import errno
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Final, NoReturn, Protocol
 
 from wal.errors import DirectoryLocked, DiskFull, StorageFailed, SyncFailed
@@ -59,9 +58,6 @@ class File(Protocol):
 
     def write_at(self, data: Buffer, position: int) -> None:
         """Write all of `data`. Raises DiskFull (part of it may be written), StorageFailed."""
-
-    def later(self, data: Buffer, position: int) -> Callable[[], None]:
-        """`write_at`, to be called once and on any thread: into what is open now, whatever its name is then."""
 
     def read_at(self, position: int, length: int) -> bytes:
         """At most `length` bytes from `position`; fewer only at the end of the file."""
@@ -223,14 +219,7 @@ class DiskFile:
         self._descriptor = self._storage.acquire(self, os.O_RDWR | os.O_CREAT)
 
     def write_at(self, data: Buffer, position: int) -> None:
-        self._write(self._descriptor or self.open_file(), data, position)
-
-    def later(self, data: Buffer, position: int) -> Callable[[], None]:
-        descriptor = self.open_file()
-        self.unsynced = True
-        return partial(self._write, descriptor, data, position)
-
-    def _write(self, descriptor: Descriptor, data: Buffer, position: int) -> None:
+        descriptor = self._descriptor or self.open_file()
         try:
             written = os.pwrite(descriptor.fd, data, position)
             if written != len(data):

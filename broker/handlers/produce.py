@@ -5,10 +5,9 @@ v3  transactional id, magic 2 only (KIP-98) v5  log start offset           v7  z
 v8  record errors (KIP-467)                 v9  flexible                   v10 current leader (KIP-951)
 v11 transactions, version 2's errors        v12 implicit partitions (KIP-890)  v13 topic ids (KIP-516)
 
-Order: every partition is validated and appended before the handler returns. acks=0 has no answer (an error closes the
+Order: every partition is validated and written before the handler returns. acks=0 has no answer (an error closes the
 connection, as Kafka does, or the producer would never learn of it); acks=1 is answered once written; acks=all once
-synced. A duplicate of an idempotent producer is acknowledged no sooner than its original. Large batches that wait for
-the flusher anyway (acks=all) may be written by it, straight from the request's bytes.
+synced. A duplicate of an idempotent producer is acknowledged no sooner than its original.
 
 A transactional batch must belong to the transaction under way: before v12 its partition has been added to it, from v12
 on that happens here, and the answer waits for that to be durable, too.
@@ -60,15 +59,12 @@ _WITHOUT_LOG_START: Final = (
 class ProduceWait(Deferred[ProduceResponse]):
     """A response that leaves when all its partitions' records are durable."""
 
-    __slots__ = ("_missing", "_response", "acks", "keeps_frame", "may_defer")
+    __slots__ = ("_missing", "_response")
 
-    def __init__(self, response: ProduceResponse, acks: int, frame_is_lent: bool) -> None:
+    def __init__(self, response: ProduceResponse) -> None:
         super().__init__()
         self._response = response
         self._missing = 0
-        self.acks = acks
-        self.may_defer = frame_is_lent and acks == ACKS_ALL
-        self.keeps_frame = False
 
     def also(self) -> None:
         self._missing += 1
@@ -129,7 +125,7 @@ def handle(broker: Broker, request: Request) -> Any:
     admission = None
     if message.transactional_id is not None:
         admission = Admission(broker, message.transactional_id, request.version)
-    wait = ProduceWait(response, acks, request.connection.lends_frame) if acks else None
+    wait = ProduceWait(response) if acks == ACKS_ALL else None
     pending = False
     failure: int = ErrorCode.NONE
     for topic_data in message.topic_data:
@@ -187,8 +183,7 @@ def _append(
         if partition is None:
             raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
         now_ms = broker.clock_ms()
-        may_defer = wait is not None and wait.may_defer
-        appended = partition.append(data.records, version, now_ms, admission, may_defer)
+        appended = partition.append(data.records, version, now_ms, admission)
         broker.write_succeeded()
     except ApiError as error:
         return _refused(data.index, error, partition), False
@@ -196,13 +191,8 @@ def _append(
         broker.storage_failed(error)
         return _failed(data.index, ErrorCode.KAFKA_STORAGE_ERROR, str(error)), False
     waits = False
-    if (
-        wait is not None
-        and (wait.acks == ACKS_ALL or not appended.is_written)
-        and partition.when_durable(appended.last_offset + 1, wait)
-    ):
+    if wait is not None and partition.when_durable(appended.last_offset + 1, wait):
         wait.also()
-        wait.keeps_frame |= not appended.is_written
         waits = True
     result = PartitionProduceResponse(
         index=data.index,

@@ -101,11 +101,9 @@ class Partition:
         version: int,
         now_ms: int,
         admit: Callable[[Partition, RecordBatch], None] | None = None,
-        may_defer: bool = False,
     ) -> Appended:
         """Validate the `records` field of a Produce request of `version` and append it.
 
-        With `may_defer` the log may write `records` later: they have to stay as they are until they are durable.
         `admit` lets a batch into its producer's transaction, or raises ApiError; None where there can be none.
         Raises ApiError with the code Kafka gives; DiskFull and StorageFailed come from the log. Nothing has been
         written where it raises.
@@ -140,7 +138,7 @@ class Partition:
                 if admit is None:
                     raise ApiError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
                 admit(self, batch)
-        return log.append(records, batches, now_ms, may_defer=may_defer)
+        return log.append(records, batches, now_ms)
 
     def _validate(
         self, records: memoryview, batch: RecordBatch, config: TopicConfig, version: int, now_ms: int

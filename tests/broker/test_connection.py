@@ -374,3 +374,22 @@ def test_a_storage_failure_while_sending_closes() -> None:
             assert two.connection.is_closed
 
     asyncio.run(work())
+
+
+def large(number: int) -> bytes:
+    return frame(number, bytes([number]) * (CARRY_LIMIT_BYTES + 1000))
+
+
+def test_small_frames_between_large_ones() -> None:
+    async def work() -> None:
+        async with ends() as two:
+            two.router.answer = lambda request: request.message[:1]
+            data = b"".join(large(n) + frame(n + 1, b"s") * 3 + large(n + 2) for n in range(1, 30, 5))
+            sending = asyncio.ensure_future(two.send(data))
+            answers = await two.all_answers(5 * 6)
+            await sending
+            assert answers == [
+                (n + k, bytes([n + k]) if k != 1 else b"s") for n in range(1, 30, 5) for k in (0, 1, 1, 1, 2)
+            ]
+
+    asyncio.run(work())

@@ -119,7 +119,7 @@ class ConfluentLoad(Load):
 
 
 class LargeLoad(ConfluentLoad):
-    """The same with batches of hundreds of kilobytes, which the flusher writes."""
+    """The same with batches of hundreds of kilobytes."""
 
     def __init__(self, floe: FloeProcess, progress: threading.Condition) -> None:
         super().__init__(floe, progress, "large", IN_FLIGHT // 2)

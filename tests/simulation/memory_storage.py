@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NoReturn
 
 from wal.errors import DirectoryLocked, DiskFull, StorageFailed, SyncFailed
@@ -166,12 +165,7 @@ class MemoryFile:
         self._node = self._storage.create(self.path)
 
     def write_at(self, data: Buffer, position: int) -> None:
-        self._write(self._inode(), data, position)
-
-    def later(self, data: Buffer, position: int) -> Callable[[], None]:
-        return partial(self._write, self._inode(), data, position)
-
-    def _write(self, inode: Inode, data: Buffer, position: int) -> None:
+        inode = self._inode()
         content = bytes(data)
         inode.modified_ms = self._storage.now_ms
         self._storage.step(

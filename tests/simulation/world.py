@@ -9,7 +9,7 @@ against a model of what clients were told:
     visible         what a consumer was given below the high watermark stays what it was
     no duplicates   an idempotent producer's record is in a log at most once, whatever it retries
     no gaps         offsets follow one another from the log start to the end
-    written         a record of which the log said that it is written outlives the process, if not the machine
+    written         a record that was appended (acks=1) outlives the process, if not the machine
     monotonic       high watermark and log start never fall back behind what was told
 """
 
@@ -100,7 +100,6 @@ class World:
             retention_ms=self.chance.choice((-1, 20_000)),
             retention_bytes=self.chance.choice((-1, 6_000)),
             preallocate_bytes=self.chance.choice((0, 1000, 8192)),
-            deferred_write_bytes=self.chance.choice((1, 400, 1 << 20)),
             file_delete_delay_ms=self.chance.choice((0, 3_000)),
         )
         self.partitions = {key: Partition() for key in PARTITIONS}
@@ -246,7 +245,7 @@ class World:
         log = self.log(producer.partition)
         view = memoryview(batch)
         try:
-            appended = log.append(view, parse_batches(view), self.now_ms, may_defer=self._may_defer())
+            appended = log.append(view, parse_batches(view), self.now_ms)
         except DiskFull:
             return False
         except ApiError as error:
@@ -281,15 +280,11 @@ class World:
             batches += build([self.record(self.now_ms, values[-1])])
         view = memoryview(batches)
         try:
-            appended = log.append(view, parse_batches(view), self.now_ms, may_defer=self._may_defer())
+            appended = log.append(view, parse_batches(view), self.now_ms)
         except DiskFull:
             return
         self.plain_in_flight.append((key, appended.base_offset, values))
-        if appended.is_written:
-            self.partitions[key].written.update(enumerate(values, appended.base_offset))
-
-    def _may_defer(self) -> bool:
-        return self.chance.random() < 0.5
+        self.partitions[key].written.update(enumerate(values, appended.base_offset))
 
     def sync(self) -> None:
         if self.flusher.is_dirty:

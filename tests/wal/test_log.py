@@ -13,7 +13,7 @@ from tests.simulation.memory_storage import MemoryStorage
 from tests.wal.conftest import NOW_MS, append, batch, read_all
 from wal.errors import DiskFull, StorageFailed, SyncFailed
 from wal.flusher import Flusher
-from wal.log import Appended, Log, LogConfig
+from wal.log import Log, LogConfig
 from wal.segment import TAIL_BATCHES
 from wal.storage import File, Storage
 
@@ -409,86 +409,3 @@ def test_a_log_that_is_abandoned_forgets_its_syncs(open_log: OpenLog, flusher: F
     assert moves == []
     with pytest.raises(StorageFailed):
         append(log, b"b")
-
-
-# --- large writes, left to the flusher ---
-
-
-@pytest.fixture
-def deferring(open_log: OpenLog) -> Log:
-    """A log that leaves every write it may to the flusher."""
-    return open_log(deferred_write_bytes=1)
-
-
-def append_later(log: Log, *values: bytes) -> Appended:
-    return log.append(*batch(*values), NOW_MS, may_defer=True)
-
-
-def on_disk(log: Log) -> bytes:
-    return b"".join(segment.file.read_at(0, segment.size).rstrip(b"\0") for segment in log.segments)
-
-
-def test_a_write_that_may_wait_is_done_by_the_round_that_syncs_it(deferring: Log, flusher: Flusher) -> None:
-    appended = [append_later(deferring, b"first"), append_later(deferring, b"second")]
-    assert [(a.base_offset, a.is_written) for a in appended] == [(0, False), (1, False)]
-    assert on_disk(deferring) == b"" and deferring.log_end_offset == 2
-    flusher.run_round()
-    assert read_all(deferring) == [(0, b"first"), (1, b"second")]
-    assert append_later(deferring, b"third").is_written is False
-
-
-def test_small_writes_are_not_left_to_the_flusher(open_log: OpenLog) -> None:
-    log = open_log()
-    assert append_later(log, b"small").is_written
-    assert b"small" in on_disk(log)
-
-
-def test_what_follows_an_unwritten_batch_is_not_safe_before_it(deferring: Log, flusher: Flusher) -> None:
-    append_later(deferring, b"large")
-    assert not deferring.append(*batch(b"next"), NOW_MS).is_written
-    flusher.run_round()
-    assert deferring.append(*batch(b"one more"), NOW_MS).is_written
-    flusher.run_round()
-    assert [value for _, value in read_all(deferring)] == [b"large", b"next", b"one more"]
-
-
-def test_a_new_segment_waits_for_what_the_old_one_has_not_written(deferring: Log, flusher: Flusher) -> None:
-    append_later(deferring, b"old")
-    deferring.roll(NOW_MS)
-    assert b"old" in on_disk(deferring)
-    assert deferring.append(*batch(b"new"), NOW_MS).is_written
-
-
-def test_a_full_disk_refuses_what_no_space_is_reserved_for() -> None:
-    disk = Disk()
-    append(disk.log, b"a")
-    disk.storage.capacity = disk.storage.used_bytes()
-    disk.log.configure(LogConfig(deferred_write_bytes=1))
-    with pytest.raises(DiskFull):
-        append_later(disk.log, b"x" * 100_000)
-    assert disk.log.log_end_offset == 1
-    append_later(disk.log, b"fits")
-    disk.flusher.run_round()
-    assert read_all(disk.log) == [(0, b"a"), (1, b"fits")]
-
-
-def test_a_retry_finds_batches_from_before_the_start_behind_unwritten_ones(
-    open_log: OpenLog, flusher: Flusher
-) -> None:
-    log = open_log()
-    for sequence in range(3):
-        append(log, b"%d" % sequence, producer_id=1, producer_epoch=0, base_sequence=sequence)
-    log.close()
-    log = open_log(deferred_write_bytes=1)
-    view, batches = batch(b"other", producer_id=2, producer_epoch=0, base_sequence=0)
-    assert not log.append(view, batches, NOW_MS, may_defer=True).is_written
-    retried = log.append(*batch(b"1", producer_id=1, producer_epoch=0, base_sequence=1), NOW_MS)
-    assert (retried.duplicate, retried.base_offset) == (True, 1)
-
-
-def test_a_restart_begins_no_segment_for_records_without_timestamps(open_log: OpenLog) -> None:
-    for is_clean in (True, False):
-        log = open_log(is_clean=is_clean, now_ms=NOW_MS)
-        append(log, b"a", timestamp=-1)
-        log.close()
-    assert len(open_log().segments) == 1

@@ -26,17 +26,6 @@ def test_a_file_reads_what_was_written(root: str, storage: Storage) -> None:
     assert read_file(storage, f"{root}/a") == b"hello\0\0\0world"
 
 
-def test_a_write_for_later_goes_into_the_file_that_was_open(root: str, storage: Storage) -> None:
-    file = storage.open(f"{root}/a", create=True)
-    write = file.later(b"later", 2)
-    assert file.size() == 0
-    storage.rename(f"{root}/a", f"{root}/b")
-    storage.open(f"{root}/a", create=True)
-    write()
-    assert read_file(storage, f"{root}/b") == b"\0\0later"
-    assert read_file(storage, f"{root}/a") == b""
-
-
 def test_create_keeps_what_is_there(root: str, storage: Storage) -> None:
     storage.open(f"{root}/a", create=True).write_at(b"x", 0)
     assert storage.open(f"{root}/a", create=True).size() == 1
