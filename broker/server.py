@@ -26,6 +26,9 @@ log = logging.getLogger("floe.server")
 SCRATCH_BYTES: Final = 1 << 20
 """The receive buffer all connections share: the most that is read from one socket in one turn."""
 
+HEAD_BYTES: Final = 4 << 10
+"""What is read of a frame that is expected to be large, before it gets a buffer of its own."""
+
 LAZY_SYNC_S: Final = 0.002
 """How long records that nobody waits for (acks=1, no consumer) may stay unsynced: a sync for each turn of the loop
 would cost their producers a fifth of their throughput."""
@@ -118,6 +121,7 @@ class Server:
         self._lazy_kick: asyncio.TimerHandle | None = None
         self.scratch = memoryview(bytearray(SCRATCH_BYTES))
         self.narrow_scratch = self.scratch[: 2 * CARRY_LIMIT_BYTES]
+        self.head_scratch = self.scratch[:HEAD_BYTES]
         self.pool = BufferPool(limits.max_buffered_bytes)
         self.max_request_bytes = limits.max_request_bytes
         self.max_in_flight = MAX_IN_FLIGHT
