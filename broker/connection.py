@@ -28,7 +28,6 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -207,15 +206,11 @@ class Connection:
             self.resume_reading()
 
     def _receive(self) -> None:
-        if self._partial is None:
-            self._receive_frames()
-            # Its head was read: more of it may be there already.
-            with suppress(BlockingIOError):
-                self._fill_partial()
-        else:
+        if self._partial is not None or self._receive_frames():
             self._fill_partial()
 
-    def _receive_frames(self) -> None:
+    def _receive_frames(self) -> bool:
+        """Whether nothing but the head of a large frame was read, of which more may be there."""
         server = self.server
         carried = len(self._carry)
         # While others wait for memory no connection is given more of the scratch buffer than it may carry.
@@ -225,16 +220,16 @@ class Connection:
         received = self.socket.recv_into(scratch[carried:] if carried else scratch)
         if received == 0:
             self.close()
-            return
+            return False
         if carried:
             scratch[:carried] = self._carry
             self._carry = b""
         self._take(scratch, carried + received)
+        return scratch is server.head_scratch and self._partial is not None and self._filled == received
 
     def _fill_partial(self) -> None:
         partial, size = self._partial, self._partial_size
-        if partial is None:
-            return
+        assert partial is not None
         view = memoryview(partial)
         received = self.socket.recv_into(view[self._filled : size])
         if received == 0:

@@ -393,3 +393,23 @@ def test_small_frames_between_large_ones() -> None:
             ]
 
     asyncio.run(work())
+
+
+def test_a_small_frame_is_not_forgotten_before_the_head_of_a_large_one() -> None:
+    async def work() -> None:
+        async with ends() as two:
+
+            def answer(request: Request) -> bytes:
+                two.server.broker.flusher.is_awaited = True
+                return bytes(request.message[:1])
+
+            two.router.answer = answer
+            await two.send(large(1), turns=20)
+            assert two.answers() == [(1, b"\1")]
+            kicks = two.kicks
+            await two.send(frame(2, b"s") + large(3)[:1000])
+            assert two.answers() == [(2, b"s")] and two.kicks > kicks
+            await two.send(large(3)[1000:], turns=20)
+            assert two.answers() == [(3, b"\3")]
+
+    asyncio.run(work())
