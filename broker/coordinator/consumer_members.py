@@ -156,7 +156,7 @@ def _heartbeat(draft: ConsumerDraft, beat: ConsumerHeartbeat) -> ConsumerGroupHe
         beat.member_epoch != before.member_epoch
         or beat.is_full
         or before.assigned.keys() != member.assigned.keys()
-        or (is_untold and beat.owned is None)
+        or is_untold
     ):
         response.assignment = _assignment(member)
     return response

@@ -66,7 +66,7 @@ def test_who_waits_for_others_writes_nothing() -> None:
     batches = sum(map(len, it.log.batches))
     for _ in range(3):
         assert a.beat().error_code == b.beat().error_code == 0
-        assert a.beat(owned=frozenset(a.owned)).assignment is None
+        assert a.beat(owned=frozenset(a.owned)).error_code == 0
     assert sum(map(len, it.log.batches)) == batches
 
 
@@ -207,6 +207,17 @@ def test_who_has_to_let_go_is_told_until_it_does() -> None:
     b.beat()
     b.obey()
     assert it.state == "Stable" and a.owned | b.owned == it.topics.partitions()
+
+
+def test_who_says_that_it_has_what_it_had_is_told_again() -> None:
+    it = Coordinated(topic=6)
+    a, b = it.member("a"), it.member("b")
+    a.join()
+    it.beat("a", 1)
+    b.join()
+    it.beat("a", 1)  # the answer, which takes three partitions away, is given up
+    assert a.beat(owned=it.topics.partitions()).assignment is not None, "it has not heard, or is at it"
+    assert len(a.told) == 3
 
 
 def test_who_has_been_given_the_rest_is_told_until_it_has_it() -> None:
