@@ -129,13 +129,18 @@ class Planner:
         dirty.started_ms = now_ms
         return topic
 
-    def committed(self, topic: bytes, has_more: bool, now_ms: int) -> None:
-        """The commit that `take` gave is done; `has_more`: it did not reach the end it was given."""
+    def committed(self, topic: bytes, has_more: bool, now_ms: int, has_newer: bool = False) -> None:
+        """The commit that `take` gave is done; `has_more`: it did not reach the end it was given.
+
+        `has_newer`: there are records behind that end, which nobody may have told of. They count from its beginning.
+        """
         dirty = self._dirty.get(topic)
         if dirty is None:
             return
         dirty.is_running, dirty.failures = False, 0
         again_since_ms, again_bytes = dirty.again_since_ms, dirty.again_bytes
+        if has_newer and again_since_ms is None:
+            again_since_ms = dirty.started_ms
         dirty.again_since_ms, dirty.again_bytes = None, 0
         if has_more:
             dirty.bytes = max(0, dirty.bytes - dirty.pace.commit_bytes) + again_bytes

@@ -427,7 +427,8 @@ class Tables:
             self._maintenance[topic_id] = None
         if self.errors.pop(topic_id, None) is not None:
             log.info("table %s is committed again", tabled.table)
-        self.planner.committed(topic_id, bool(result["more"]) and bool(behind), now_ms)
+        # Nobody looks while a job is under way: what has come meanwhile is known by what is behind now.
+        self.planner.committed(topic_id, bool(result["more"]) and bool(behind), now_ms, bool(behind))
         if not behind:
             self._behind.pop(topic_id, None)
         elif topic_id not in self.planner:

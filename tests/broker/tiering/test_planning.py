@@ -64,6 +64,16 @@ def test_where_commits_take_long_they_begin_sooner_but_never_follow_one_another(
     assert planner.next_due_ms() == 44_000, "half the interval later at the least"
 
 
+def test_what_nobody_told_of_counts_from_the_beginning_of_the_commit(planner: Planner) -> None:
+    planner.progressed(A, 1, PACE, 0)
+    assert planner.take(10_000) == A
+    planner.committed(A, False, 13_000, has_newer=True)
+    assert planner.next_due_ms() == 17_000 and planner.waiting_since_ms(A) == 10_000
+    assert planner.take(17_000) == A
+    planner.committed(A, False, 18_000)
+    assert A not in planner
+
+
 def test_much_that_comes_during_a_commit_is_committed_at_once(planner: Planner) -> None:
     planner.progressed(A, 1, PACE, 0)
     assert planner.take(10_000) == A
