@@ -431,8 +431,6 @@ class Tables:
         self.planner.committed(topic_id, bool(result["more"]) and bool(behind), now_ms, bool(behind))
         if not behind:
             self._behind.pop(topic_id, None)
-        elif topic_id not in self.planner:
-            self.planner.progressed(topic_id, 0, self.pace(topic), now_ms)
 
     def _hold(self, topic: Topic, index: int, reason: str) -> None:
         """A partition cannot be read on; it is looked at again when it has new records."""
