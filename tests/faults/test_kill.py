@@ -215,7 +215,7 @@ def test_nothing_acknowledged_is_lost_nor_doubled(start_floe: Callable[..., Floe
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    floe = start_floe(log_segment_bytes="4194304", log_index_interval_bytes="512")
+    floe = start_floe(log_segment_bytes="1048576", log_index_interval_bytes="512")
     admin = AdminClient({"bootstrap.servers": floe.bootstrap})
     admin.create_topics([NewTopic(TOPIC, PARTITIONS)])[TOPIC].result(LIMIT_S)
     progress = threading.Condition()

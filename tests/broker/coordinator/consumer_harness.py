@@ -167,3 +167,13 @@ def settle(*members: Member, rounds: int = 6) -> None:
             assert member.beat().error_code == ErrorCode.NONE
             if member.owned != member.told:
                 member.obey()
+
+
+def joined_by_a_second() -> tuple[Coordinated, Member, Member]:
+    """A group of one topic with six partitions, all of which `a` has; `b` has just come."""
+    it = Coordinated(topic=6)
+    a, b = it.member("a"), it.member("b")
+    a.join()
+    a.obey()
+    b.join()
+    return it, a, b

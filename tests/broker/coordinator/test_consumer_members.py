@@ -15,6 +15,7 @@ from tests.broker.coordinator.consumer_harness import (
     REBALANCE_MS,
     SESSION_MS,
     Coordinated,
+    joined_by_a_second,
     settle,
 )
 
@@ -34,11 +35,7 @@ def test_the_first_member_has_everything_at_once() -> None:
 
 
 def test_revocation_comes_before_assignment() -> None:
-    it = Coordinated(topic=6)
-    a, b = it.member("a"), it.member("b")
-    a.join()
-    a.obey()
-    b.join()
+    it, a, b = joined_by_a_second()
     assert (b.epoch, b.told) == (2, set()), "all it is to have is still held by another"
     assert it.group.members["b"].state is MemberState.UNRELEASED_PARTITIONS
     assert it.state == "Reconciling"
@@ -57,11 +54,7 @@ def test_revocation_comes_before_assignment() -> None:
 
 
 def test_who_waits_for_others_writes_nothing() -> None:
-    it = Coordinated(topic=6)
-    a, b = it.member("a"), it.member("b")
-    a.join()
-    a.obey()
-    b.join()
+    it, a, b = joined_by_a_second()
     a.beat()
     batches = sum(map(len, it.log.batches))
     for _ in range(3):
@@ -192,11 +185,7 @@ def test_an_answer_that_was_lost_is_given_again() -> None:
 
 
 def test_who_has_to_let_go_is_told_until_it_does() -> None:
-    it = Coordinated(topic=6)
-    a, b = it.member("a"), it.member("b")
-    a.join()
-    a.obey()
-    b.join()
+    it, a, b = joined_by_a_second()
     it.beat(
         "a", 1
     )  # the answer, which takes three partitions away, is given up: librdkafka goes on as if it had come
@@ -221,11 +210,7 @@ def test_who_says_that_it_has_what_it_had_is_told_again() -> None:
 
 
 def test_who_has_been_given_the_rest_is_told_until_it_has_it() -> None:
-    it = Coordinated(topic=6)
-    a, b = it.member("a"), it.member("b")
-    a.join()
-    a.obey()
-    b.join()
+    it, a, b = joined_by_a_second()
     a.beat()
     a.obey()
     it.beat("b", 2)  # the answer, which gives it three partitions, is given up
@@ -251,11 +236,7 @@ def test_a_new_epoch_comes_with_what_was_not_told_in_the_old_one() -> None:
 
 
 def test_who_is_gone_is_told_nothing() -> None:
-    it = Coordinated(topic=6)
-    a, b = it.member("a"), it.member("b")
-    a.join()
-    a.obey()
-    b.join()
+    it, a, _b = joined_by_a_second()
     a.beat()
     assert it.group.untold == {"a": None}
     a.leave()

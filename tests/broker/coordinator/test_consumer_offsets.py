@@ -7,7 +7,7 @@ import pytest
 from broker.coordinator.offsets import Commit, CommitOffset
 from broker.coordinator.outcome import NOBODY
 from protocol.errors import ErrorCode
-from tests.broker.coordinator.consumer_harness import GROUP, Coordinated, Member, settle
+from tests.broker.coordinator.consumer_harness import GROUP, Coordinated, Member, joined_by_a_second, settle
 from tests.broker.coordinator.fakes import value_of
 
 HOUR_MS = 3_600_000
@@ -28,11 +28,7 @@ def commit(
 
 def pair() -> tuple[Coordinated, Member, Member]:
     """Two members, the second of which waits for what the first has to give up."""
-    it = Coordinated(topic=6)
-    a, b = it.member("a"), it.member("b")
-    a.join()
-    a.obey()
-    b.join()
+    it, a, b = joined_by_a_second()
     a.beat()
     return it, a, b
 
