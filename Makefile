@@ -45,6 +45,7 @@ soak: venv ## The long form of crash, kill and fuzz tests (about an hour)
 bench: venv ## Measure Floe, beside Apache Kafka where Java and Maven are found
 	@$(BIN)/python -m tests.bench
 	@$(BIN)/python -m tests.bench.tables
+	@$(BIN)/python -m tests.bench.compaction
 
 fuzz: venv ## Throw a million mutated frames at a broker
 	@FLOE_SOAK=1 $(BIN)/python -m pytest -q tests/faults/test_fuzz.py
