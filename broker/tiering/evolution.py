@@ -55,6 +55,10 @@ STRING: Final = "string"
 LIST: Final = "list"
 STRUCT: Final = "struct"
 
+NOTHING: Final = pa.int8()
+"""What Arrow's JSON reader is told of a list's elements where no value can stand: lists of the null type that hold
+nulls come out of it broken (their offsets go beyond their elements, pyarrow 26). No column is of this type."""
+
 _ARROW: Final = {
     UNKNOWN: pa.null(),
     FOREIGN: pa.null(),
@@ -93,7 +97,7 @@ class Node:
         self.arrow: pa.DataType | None = None
 
     def parsed_as(self, fractions: bool) -> pa.DataType:
-        """The type that Arrow's JSON reader is told: null where no value can stand.
+        """The type that Arrow's JSON reader is told: null where no value can stand, in lists NOTHING.
 
         With `fractions` double for longs that have some (`split_numbers`).
         """
@@ -102,7 +106,8 @@ class Node:
             return pa.struct(parts)
         if self.kind == LIST:
             assert self.element is not None
-            return pa.list_(self.element.parsed_as(fractions))
+            element = self.element.parsed_as(fractions)
+            return pa.list_(NOTHING if pa.types.is_null(element) else element)
         return _ARROW[DOUBLE if fractions and self.kind == LONG and self.has_fractions else self.kind]
 
     def column_type(self) -> pa.DataType | None:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
-from broker.tiering.evolution import DOUBLE_SUFFIX, RESERVED_PREFIX, Misfit, Shape, same_column
+from broker.tiering.evolution import DOUBLE_SUFFIX, NOTHING, RESERVED_PREFIX, Misfit, Shape, same_column
 from broker.tiering.kafka_columns import binary_array, utf8_or_null
 from broker.tiering.retyping import by_name, retyped
 from broker.tiering.split_numbers import split
@@ -233,7 +233,7 @@ class _Conversion:
             )
         except pa.ArrowException:
             return None
-        if len(table) != len(texts) or not all(map(_is_finite, table.columns)):
+        if len(table) != len(texts) or not all(map(_may_stand, table.columns)):
             return None
         return table
 
@@ -291,15 +291,17 @@ def _not_braced(texts: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.flatnonzero(~(begins & ends & (np.diff(offsets) >= 2)))
 
 
-def _is_finite(column: pa.ChunkedArray) -> bool:
-    """Arrow reads NaN and Infinity, which are not JSON."""
+def _may_stand(column: pa.ChunkedArray) -> bool:
+    """Arrow reads NaN and Infinity, which are not JSON, and numbers in lists of NOTHING."""
     kind = column.type
     if pa.types.is_float64(kind):
         return pc.all(pc.is_finite(column), min_count=0).as_py() is not False
+    if kind == NOTHING:
+        return bool(column.null_count == len(column))
     if pa.types.is_list(kind):
-        return _is_finite(pc.list_flatten(column))
+        return _may_stand(pc.list_flatten(column))
     if pa.types.is_struct(kind):
-        return all(_is_finite(part) for part in column.flatten())
+        return all(_may_stand(part) for part in column.flatten())
     return True
 
 

@@ -29,14 +29,14 @@ def field_id(field: pa.Field) -> int | None:
 
 
 def retyped(array: pa.Array, kind: pa.DataType, counterpart: Counterpart) -> pa.Array:
-    """The values as `kind`; a struct's field without a counterpart is null.
+    """The values as `kind`; a struct's field without a counterpart is null. Where all are null, they are of any type.
 
     Structs stay structs, lists lists, maps maps; what is in them is paired by `counterpart`, or cast. A large list
     becomes a list. Raises pa.ArrowException for values that do not fit.
     """
     if array.type == kind and not pa.types.is_nested(kind):
         return array
-    if pa.types.is_null(array.type):
+    if array.null_count == len(array):
         return pa.nulls(len(array), kind)
     if not pa.types.is_nested(kind):
         return array.cast(kind, safe=not pa.types.is_float64(kind))  # an integer as the nearest double

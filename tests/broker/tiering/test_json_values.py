@@ -148,6 +148,33 @@ def test_columns_that_come_late_are_null_before() -> None:
     }
 
 
+def test_lists_of_nothing_but_nulls_in_a_column_that_is_there() -> None:
+    sent = [
+        {"o": [{"a": 1, "b": [None, None]}]},
+        {"o": [{"b": [None]}, None]},
+        {"o": [{"b": [[None, None]]}]},
+    ]
+    converted = convert([json.dumps(one).encode() for one in sent])
+    converted.rows.validate(full=True)
+    assert converted.rows["o"].to_pylist() == [[{"a": 1}], [{"a": None}, None], [{"a": None}]]
+    again = convert([b'{"o":[{"b":[null,5]}]}', b'{"o":[{"b":[null]}]}'], converted.schema)
+    assert again.rows["o"].to_pylist() == [[{"a": None, "b": [None, 5]}], [{"a": None, "b": [None]}]]
+
+
+def test_a_list_of_nulls_becomes_whatever_comes_after_it() -> None:
+    count = json_values.BLOCK_RECORDS
+    source: list[bytes | None] = [*[b'{"o":{"a":1,"b":[null,null]}}'] * count, b'{"o":{"b":[{"c":[7]}]}}']
+    found = convert(source).rows["o"].to_pylist()
+    assert found[0] == {"a": 1, "b": [None, None]} and found[-1] == {"a": None, "b": [{"c": [7]}]}
+
+
+def test_a_value_in_a_list_of_a_type_that_json_has_not_is_a_dead_letter() -> None:
+    schema = rows.initial_schema(rows.JSON, rows.RAW).append(pa.field("d", pa.list_(pa.date32())))
+    converted = convert([b'{"d":[null,null]}', b'{"d":[5]}', b'{"d":["2026-01-01"]}', b'{"d":[{}]}'], schema)
+    assert converted.rows["d"].to_pylist() == [[None, None]]
+    assert converted.dead_letters["kafka_offset"].to_pylist() == [1, 2, 3]
+
+
 def test_a_new_column_with_integers_first_becomes_double() -> None:
     count = json_values.BLOCK_RECORDS
     converted = convert([b'{"p":1}'] * count + [b'{"p":1.5}'])
