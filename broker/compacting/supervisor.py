@@ -41,9 +41,6 @@ KEPT_RESULTS: Final = 1000
 FAILURES_UNTIL_TOLD: Final = 3
 """Failed rounds in a row after which a partition is called an operator's matter, once: one or two may be chance."""
 
-SILENCE_LIMIT_S: Final = 600.0
-"""How long a worker may say nothing. It tells of what it reads several times a second, held back every half minute."""
-
 SEED_WORDS: Final = 4
 SEED_BITS: Final = 64
 
@@ -80,15 +77,8 @@ class Failures:
 class Compaction:
     """All compacted topics' compaction. Belongs to the loop; `run` is its task."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        folder: DataFolder,
-        worker: WorkerProcess | None = None,
-        silence_limit_s: float = SILENCE_LIMIT_S,
-    ) -> None:
+    def __init__(self, broker: Broker, folder: DataFolder, worker: WorkerProcess | None = None) -> None:
         self._broker = broker
-        self._silence_limit_s = silence_limit_s
         self._folder = folder
         self.worker = worker or WorkerProcess("compaction", environment=WORKER_ENVIRONMENT)
         self.uncleanable: dict[TopicPartition, str] = {}
@@ -266,7 +256,7 @@ class Compaction:
         config = partition.topic.config
         order = job(candidate, partition.log, config, self._broker.config, now_ms, seed)
         try:
-            state.totals = await self._run(order, partition, state)
+            state.totals = await self.worker.run(order, lambda said: self._progress(partition, state, said))
             self._finish(partition, state)
         except (JobFailed, WorkerDied) as failure:
             state.error = str(failure)
@@ -282,22 +272,6 @@ class Compaction:
             state.ended_ms = self._broker.clock_ms()
             self._remember(state)
         return not state.error
-
-    async def _run(self, order: dict[str, Any], partition: Partition, state: RoundState) -> dict[str, Any]:
-        """As `WorkerProcess.run`, but a worker that has fallen silent is ended: WorkerDied."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._silence_limit_s) as limit:
-
-                def progress(said: dict[str, Any]) -> None:
-                    limit.reschedule(loop.time() + self._silence_limit_s)
-                    self._progress(partition, state, said)
-
-                return await self.worker.run(order, progress)
-        except TimeoutError:
-            raise WorkerDied(
-                f"the compaction worker said nothing for {self._silence_limit_s:g} s and was ended"
-            ) from None
 
     def _progress(self, partition: Partition, state: RoundState, said: dict[str, Any]) -> None:
         if "read" in said:

@@ -4,8 +4,9 @@
 
 A job is data about files (paths, offsets, settings), never the data itself. Jobs run one at a time, in the order asked.
 The child cannot outlive the broker: it ends when its stdin does, whatever ended the broker. A child that dies fails
-its job with WorkerDied, and the next job starts another. What the child logs arrives as log records; what libraries
-write to its stderr is logged as well, cut to a bounded number of bounded lines.
+its job with WorkerDied, one that says nothing about its job for too long is killed and fails it with WorkerSilent, and
+the next job starts another. What the child logs arrives as log records; what libraries write to its stderr is logged
+as well, cut to a bounded number of bounded lines.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ log = logging.getLogger("floe.worker")
 IDLE_END_S: Final = 60.0
 """How long a child without a job stays: long enough for a steady trickle, short enough to give its memory back."""
 
+SILENCE_LIMIT_S: Final = 600.0
+"""How long a job may go without a word, for handlers that report progress at least every half minute."""
+
 MAX_LINE_BYTES: Final = 64 << 20
 """The longest message: a job that names ten thousand partitions takes 2 MiB."""
 
@@ -47,6 +51,10 @@ Progress = Callable[[dict[str, Any]], None]
 
 class WorkerDied(Exception):
     """The child ended in the middle of a job. What the job did until then is to be found out from its files."""
+
+
+class WorkerSilent(WorkerDied):
+    """The child said nothing about its job for the time allowed, and was killed: it may have hung in a system call."""
 
 
 class WorkerClosed(Exception):
@@ -71,13 +79,19 @@ class WorkerProcess:
         *,
         command: Sequence[str] | None = None,
         idle_end_s: float = IDLE_END_S,
+        silence_limit_s: float = SILENCE_LIMIT_S,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`command` replaces `python -m broker.worker KIND`; `environment` is added to the broker's own."""
+        """`command` replaces `python -m broker.worker KIND`; `environment` is added to the broker's own.
+
+        `silence_limit_s` is how long a job may go without progress or result: where its handler reports no progress,
+        how long it may take.
+        """
         self.kind = kind
         self._command = list(command or (sys.executable, "-m", "broker.worker", kind))
         self._environment = dict(environment or {})
         self._idle_end_s = idle_end_s
+        self._silence_limit_s = silence_limit_s
         self._turn = asyncio.Lock()
         self._child: _Child | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -94,7 +108,8 @@ class WorkerProcess:
     async def run(self, job: Mapping[str, Any], on_progress: Progress | None = None) -> dict[str, Any]:
         """Have `job` done; its result. `on_progress` is called with what the handler reports meanwhile.
 
-        Raises JobFailed, WorkerDied, WorkerClosed. Cancelling the call kills the child: no job is left half heard.
+        Raises JobFailed, WorkerDied, WorkerSilent, WorkerClosed. Cancelling the call kills the child: no job is left
+        half heard. The time until its turn comes is no silence.
         """
         async with self._turn:
             if self._is_closed:
@@ -106,7 +121,7 @@ class WorkerProcess:
             if child is None or not child.is_alive:
                 child = self._child = await self._start()
             try:
-                return await child.run(job, on_progress)
+                return await self._heard(child, job, on_progress)
             except asyncio.CancelledError:
                 child.kill()
                 raise
@@ -114,6 +129,30 @@ class WorkerProcess:
                 if not self._is_closed and child.is_alive:
                     loop = asyncio.get_running_loop()
                     self._idle = loop.call_later(self._idle_end_s, self._end_idle, child)
+
+    async def _heard(
+        self, child: _Child, job: Mapping[str, Any], on_progress: Progress | None
+    ) -> dict[str, Any]:
+        """The result of a job that is not silent for too long. What the child logs is no word about its job: a
+        library that tries for ever may tell of every attempt."""
+        loop = asyncio.get_running_loop()
+        limit = asyncio.timeout(self._silence_limit_s)
+
+        def progress(said: dict[str, Any]) -> None:
+            if not limit.expired():
+                limit.reschedule(loop.time() + self._silence_limit_s)
+            if on_progress is not None:
+                on_progress(said)
+
+        try:
+            async with limit:
+                return await child.run(job, progress)
+        except TimeoutError:
+            child.kill()
+            raise WorkerSilent(
+                f"the {self.kind} worker said nothing for {self._silence_limit_s:g} s in the middle of a job and was "
+                "killed"
+            ) from None
 
     async def _start(self) -> _Child:
         try:
@@ -192,7 +231,7 @@ class _Child:
     def is_alive(self) -> bool:
         return not self._is_killed and self._process.returncode is None and not self._reader.done()
 
-    async def run(self, job: Mapping[str, Any], on_progress: Progress | None) -> dict[str, Any]:
+    async def run(self, job: Mapping[str, Any], on_progress: Progress) -> dict[str, Any]:
         assert self._result is None, "one job at a time"
         self._stderr_lines = 0
         result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()

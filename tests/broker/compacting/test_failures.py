@@ -16,7 +16,7 @@ from broker.config import BrokerConfig, TopicConfig
 from broker.runtime import Broker
 from broker.topics.catalog import Topic
 from broker.topics.partition import Partition
-from broker.worker.process import WorkerDied, WorkerProcess
+from broker.worker.process import WorkerDied, WorkerProcess, WorkerSilent
 from protocol.records import Record
 from tests.simulation.memory_storage import MemoryStorage
 from tests.wal.compacting import append
@@ -36,7 +36,7 @@ def _fail(failure: StorageFailed) -> None:
 
 
 class FakeWorker:
-    """Dies of the folders in `deadly`, has no answer to those in `silent`, finishes a round over any other without
+    """Dies of the folders in `deadly`, is killed for its silence over those in `silent`, finishes a round over any other without
     changing a byte."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class FakeWorker:
         if name in self.deadly:
             raise WorkerDied("the compaction worker was killed by SIGKILL in the middle of a job")
         if name in self.silent:
-            await asyncio.Event().wait()
+            raise WorkerSilent("the compaction worker said nothing for 600 s in the middle of a job and was killed")
         self.meanwhile()
         numbers = ("bytes_before", "bytes_after", "records_before", "records_after", "seconds")
         return {"end_offset": order["end_offset"], **dict.fromkeys(numbers, 0)}
@@ -93,7 +93,7 @@ class World:
         topic.partitions = [Partition(cast(Topic, topic), index, self._open) for index in range(2)]
         self.worker = FakeWorker()
         worker = cast(WorkerProcess, self.worker)
-        self.compaction = Compaction(cast(Broker, self), self.folder, worker, silence_limit_s=0.01)
+        self.compaction = Compaction(cast(Broker, self), self.folder, worker)
 
     def _open(self, partition: Partition) -> Log:
         self.opens += 1

@@ -20,6 +20,7 @@ from broker.worker.process import (
     WorkerClosed,
     WorkerDied,
     WorkerProcess,
+    WorkerSilent,
 )
 from tests.broker.in_process import run
 
@@ -193,6 +194,77 @@ def test_a_cancelled_job_takes_its_child_along() -> None:
         await jobs.close()
 
     run(scenario())
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """A loop whose time a test can put forward."""
+
+    ahead_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead_s
+
+
+def test_a_child_that_says_nothing_for_too_long_is_killed_and_the_next_job_starts_another() -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SkippingLoop)
+        jobs = worker(silence_limit_s=600)
+        pids: list[int | None] = []
+
+        def hang(progress: dict[str, Any]) -> None:
+            pids.append(jobs.pid)
+            loop.ahead_s += 700
+
+        job = jobs.run({"do": "wait", "limit_s": 2 * LIMIT_S}, hang)
+        next_job = asyncio.ensure_future(jobs.run({"do": "echo", "value": 1}))
+        with pytest.raises(WorkerSilent, match="the test worker said nothing for 600 s") as silent:
+            await job
+        assert isinstance(silent.value, WorkerDied)
+        assert (await next_job)["pid"] != pids[0], "and its wait for its turn was no silence"
+        assert pids[0] is not None
+        gone = pids[0]
+        await until(lambda: not is_alive(gone))
+        await jobs.close()
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        runner.run(scenario())
+
+
+def test_a_job_that_reports_progress_takes_as_long_as_it_takes() -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SkippingLoop)
+        jobs = worker(silence_limit_s=600)
+
+        def progress(said: dict[str, Any]) -> None:
+            loop.ahead_s += 500
+
+        assert await jobs.run({"do": "count", "to": 10}, progress) == {"numbers": 10}
+        assert jobs.starts == 1
+        await jobs.close()
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        runner.run(scenario())
+
+
+def test_a_child_that_is_stopped_is_killed_though_it_cannot_even_log() -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SkippingLoop)
+        jobs = worker(silence_limit_s=600)
+        pid = (await jobs.run({"do": "echo", "value": 1}))["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        job = asyncio.ensure_future(jobs.run({"do": "echo", "value": "x" * (1 << 20)}))
+        await asyncio.sleep(0)
+        loop.ahead_s += 700
+        with pytest.raises(WorkerSilent):
+            await job
+        await until(lambda: not is_alive(pid))
+        await jobs.close()
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        runner.run(scenario())
 
 
 def test_what_the_child_logs_and_prints_reaches_the_log_bounded(caplog: pytest.LogCaptureFixture) -> None:
