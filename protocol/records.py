@@ -511,11 +511,8 @@ def build(
     header.base_offset, header.partition_leader_epoch = base_offset, leader_epoch
     header.attributes, header.last_offset_delta = attributes, offset_delta
     header.base_timestamp, header.max_timestamp = base_timestamp, max_timestamp
-    header.producer_id, header.producer_epoch, header.base_sequence = (
-        producer_id,
-        producer_epoch,
-        base_sequence,
-    )
+    header.producer_id, header.producer_epoch = producer_id, producer_epoch
+    header.base_sequence = base_sequence
     header.record_count = len(records)
     return assemble(header, block, compression_level)
 
@@ -523,7 +520,7 @@ def build(
 def assemble(header: RecordBatch, block: Buffer, compression_level: int | None = None) -> bytearray:
     """A batch of `header`'s fields and uncompressed records, compressed by the codec in its attributes.
 
-    `position`, `size`, `magic` and `crc` of the header are not looked at.
+    `position`, `size`, `magic` and `crc` of the header are not looked at, but set.
     """
     if header.attributes & CODEC_MASK:
         from protocol import compression
@@ -549,7 +546,9 @@ def assemble(header: RecordBatch, block: Buffer, compression_level: int | None =
         header.record_count,
     )
     with memoryview(out) as view:
-        _UINT32.pack_into(out, CRC_POSITION, crc32c(view[ATTRIBUTES_POSITION:]))
+        header.crc = crc32c(view[ATTRIBUTES_POSITION:])
+    header.position, header.size, header.magic = 0, len(out), 2
+    _UINT32.pack_into(out, CRC_POSITION, header.crc)
     return out
 
 
