@@ -1,7 +1,7 @@
 """A batch as a coordinator writes it: keys and values of one moment, without headers, uncompressed.
 
-The format is that of `records.py`. Where every request is a batch of a record or a few, `records.build`, which knows all
-of the format, and reading the header of what was just built would be a third of the work.
+The format is that of `records.py`. Where every request is a batch of a record or a few, `records.build`, which knows
+all of the format, and reading the header of what was just built would be a third of the work.
 """
 
 from collections.abc import Iterable
