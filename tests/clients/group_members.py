@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 LIMIT_S: Final = 60.0
+HEARTBEAT_INTERVAL_MS: Final = 200
 
 Seen = tuple[int, int]
 """(partition, offset) of a record."""
@@ -26,6 +27,18 @@ class GroupConsumer(Protocol):
     def assignment(self) -> set[int]: ...
 
     def close(self) -> None: ...
+
+
+def in_python(bootstrap: str, group: str, session_timeout_ms: int = 6_000) -> dict[str, Any]:
+    """What kafka-python and aiokafka are told; only the member itself commits."""
+    return {
+        "bootstrap_servers": bootstrap,
+        "group_id": group,
+        "auto_offset_reset": "earliest",
+        "enable_auto_commit": False,
+        "session_timeout_ms": session_timeout_ms,
+        "heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS,
+    }
 
 
 class Member(threading.Thread):

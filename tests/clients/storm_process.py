@@ -19,8 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
+from tests.clients.group_members import HEARTBEAT_INTERVAL_MS, in_python
+
 SESSION_TIMEOUT_MS: Final = 2_000
-HEARTBEAT_INTERVAL_MS: Final = 200
 POLL_MS: Final = 100
 BOOTSTRAP_MS: Final = 60_000
 """A member may come while the broker is away."""
@@ -80,25 +81,22 @@ def classic_member(bootstrap: str, group: str, topic: str, assignor: str) -> Non
 
 
 def kafka_python_member(bootstrap: str, group: str, topic: str) -> None:
-    from kafka import KafkaConsumer
     from kafka.coordinator.assignors.range import RangePartitionAssignor
     from kafka.errors import KafkaError
 
-    consumer = KafkaConsumer(
+    from tests.clients.kafka_python_members import Punctual
+
+    consumer = Punctual(
+        bootstrap,
+        group,
         topic,
-        bootstrap_servers=bootstrap,
-        group_id=group,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
         session_timeout_ms=SESSION_TIMEOUT_MS,
-        heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
         partition_assignment_strategy=[RangePartitionAssignor],
         bootstrap_timeout_ms=BOOTSTRAP_MS,
     )
     owes_commit = False
     while not stopping.is_set():
-        polled = consumer.poll(timeout_ms=POLL_MS)
-        owes_commit |= report((r.partition, r.offset) for records in polled.values() for r in records)
+        owes_commit |= report(consumer.poll())
         if owes_commit:
             with suppress(KafkaError):
                 consumer.commit()
@@ -114,13 +112,8 @@ async def aiokafka_member(bootstrap: str, group: str, topic: str) -> None:
     while True:
         consumer = AIOKafkaConsumer(
             topic,
-            bootstrap_servers=bootstrap,
-            group_id=group,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            session_timeout_ms=SESSION_TIMEOUT_MS,
-            heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             partition_assignment_strategy=(RangePartitionAssignor,),
+            **in_python(bootstrap, group, SESSION_TIMEOUT_MS),
         )
         try:
             await consumer.start()

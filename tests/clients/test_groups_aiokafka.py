@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
+from tests.clients.group_members import in_python
 from tests.floe_process import FloeProcess
 
 LIMIT_S = 60.0
@@ -33,15 +34,7 @@ class Member:
     def __init__(self, floe: FloeProcess, group: str, topic: str, progress: asyncio.Condition) -> None:
         self.progress = progress
         self.seen: list[Seen] = []
-        self.consumer = AIOKafkaConsumer(
-            topic,
-            bootstrap_servers=floe.bootstrap,
-            group_id=group,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            session_timeout_ms=6000,
-            heartbeat_interval_ms=200,
-        )
+        self.consumer = AIOKafkaConsumer(topic, **in_python(floe.bootstrap, group))
         self.is_stopping = False
         self.task = asyncio.create_task(self.run())
 
