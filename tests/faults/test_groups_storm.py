@@ -5,8 +5,8 @@ Every record is delivered, none is left out, and committed offsets never go back
 FLOE_SOAK=1 there are more of them, with up to 50 members over up to 200 partitions.
 
 librdkafka's members of the consumer protocol lose an answer for good that takes more than twice the heartbeat interval,
-as it may to who was frozen (`compat/confluent-kafka/FINDINGS.md`). kafka-python's seek to what is committed when they are
-given again what they had (`compat/kafka-python/FINDINGS.md`); else its offsets would go back.
+as it may to who was frozen (`compat/confluent-kafka/FINDINGS.md`). kafka-python's seek to what is committed when they
+are given again what they had; else its offsets would go back (`compat/kafka-python/FINDINGS.md`).
 """
 
 from __future__ import annotations
