@@ -154,7 +154,7 @@ def _lag(broker: Broker, topic: Topic) -> dict[str, Any]:
 def _partitions(broker: Broker, topic: Topic) -> list[dict[str, Any]]:
     """Of each partition that ever had a record: how far log and table are, and what holds the table back."""
     tables = broker.tables
-    held = tables.held.get(topic.topic_id, {})
+    held = tables.behind.held.get(topic.topic_id, {})
     found = []
     for index in range(topic.partition_count):
         if not broker.logs.has_records(topic, index):

@@ -1,17 +1,15 @@
 """The broker's side of tables: notices what is durable, has the worker commit it, knows how far each table is.
 
-    partition ──first progress since the last look──► noted ──look, five a second at most──► planner ──due──► job
+    partition ──first progress since the last look──► behind ──look, five a second at most──► planner ──due──► job
                                                                               tabled offsets ◄── result ◄── worker
 
-A partition tells of its progress once and is then not asked again until somebody has looked, so what is idle costs
-nothing and what is busy costs one call per look. What is tabled is believed from the worker's results, and from a small
-checkpoint after a start. Whatever happens to worker or catalog, the broker goes on: the topic waits and catches up.
+What is tabled is believed from the worker's results, and from a small checkpoint after a start. Whatever happens to
+worker or catalog, the broker goes on: the topic waits and catches up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import logging
 import random
@@ -19,23 +17,21 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from broker.tiering.behind import Behind
 from broker.tiering.catalogs import properties as catalog_properties
+from broker.tiering.jobs import Jobs
 from broker.tiering.planning import Pace, Planner
-from broker.tiering.settings import CatalogSettings, TableSettings
-from broker.tiering.tabled import Tabled, TabledTopic
-from broker.worker.process import JobFailed, WorkerClosed, WorkerDied, WorkerProcess
-from protocol.errors import ApiError
-from wal.checkpoint import TopicPartition
+from broker.tiering.settings import CatalogSettings
+from broker.tiering.tabled import Tabled
+from broker.worker.process import JobFailed, WorkerClosed, WorkerDied
 from wal.errors import DiskFull
-from wal.layout import deleted_directory, partition_directory
-from wal.txn_index import CorruptTransactionIndex
+from wal.layout import deleted_directory
 
 if TYPE_CHECKING:
     from broker.runtime import Broker
     from broker.topics.catalog import Topic
     from broker.topics.partition import Partition
     from wal.data_folder import DataFolder
-    from wal.log import Log
 
 log = logging.getLogger("floe.tables")
 
@@ -44,32 +40,6 @@ LOOK_INTERVAL_S: Final = 0.2
 
 SAVE_INTERVAL_S: Final = 10.0
 """How often the checkpoint follows; it only has to spare the next start some work."""
-
-MAX_ABORTED: Final = 50_000
-"""Aborted transactions named in one job; a range with more of them takes several."""
-
-JOB_LIMIT_S: Final = 1_800.0
-"""How long a job may take, its turn included: far more than any does. A catalog that never answers is noticed by it."""
-
-DEATHS_OF_ONE_TOPIC: Final = 3
-"""So many deaths of the worker in a row are no topic's fault (a package is missing, memory is short): all wait."""
-
-MAX_PAUSE_S: Final = 60.0
-"""How long all wait at most, after a pause of a second that doubles with every death."""
-
-LEAST_COMMIT_BYTES: Final = 1 << 20
-"""What a job is cut down to, halving, when the worker dies of it."""
-
-WORKER_ENVIRONMENT: Final = {
-    "MALLOC_ARENA_MAX": "2",
-    "OMP_NUM_THREADS": "2",
-    "MIMALLOC_PURGE_DELAY": "1000",
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
-}
-"""Memory for each thread's own arena would be most of what an idle worker holds. What a chunk of log took, the next one
-takes again: given back in between (Arrow's allocator does so after 10 ms), its pages cost a tenth of a commit's time to
-get anew. The process ends when it is idle."""
 
 MAINTENANCE_COUNTS: Final = (
     "files_before",
@@ -90,8 +60,6 @@ class Tables:
     def __init__(self, broker: Broker, folder: DataFolder) -> None:
         config = broker.config
         self._broker = broker
-        self._folder = folder
-        self._root = folder.root
         self.catalog = CatalogSettings(
             name=config["floe.table.catalog.name"],
             namespace=config["floe.table.namespace"],
@@ -101,26 +69,17 @@ class Tables:
         )
         self.tabled = Tabled(folder.storage, folder.root, self._where())
         self.planner = Planner()
-        self.worker = WorkerProcess("tiering", environment=WORKER_ENVIRONMENT)
         self.errors: dict[bytes, str] = {}
         """Why a topic's last commit failed, in one line; gone with the next that does not."""
-        self.held: dict[bytes, dict[int, str]] = {}
-        """Partitions that cannot be read on, and why."""
-        self._behind: dict[bytes, set[int]] = {}
-        """Partitions with records that are not in the table, by topic."""
-        self._seen: dict[bytes, dict[int, tuple[int, int]]] = {}
-        self._fenced: set[bytes] = set()
-        """Topics whose table another broker has taken over."""
-        self._noted: list[Partition] = []
         self._final_jobs: list[dict[str, Any]] = []
         self._maintenance: dict[bytes, None] = {}
         """Topics whose table wants maintenance, when there is nothing else to do."""
         self._wake = asyncio.Event()
+        self.behind = Behind(broker, folder, self.tabled, self._wake.set)
+        self.jobs = Jobs(broker, self.catalog, self.tabled)
         self._loop = asyncio.get_running_loop()
         self._saved_s = self._loop.time()
         self._closing = asyncio.Event()
-        self._deaths = 0
-        """Of the worker, in a row."""
         self._waiters: dict[bytes, list[asyncio.Future[dict[str, Any]]]] = {}
 
     def _where(self) -> str:
@@ -145,12 +104,11 @@ class Tables:
 
     def progressed(self, partition: Partition) -> None:
         """Records of the partition have become durable: the first since the last look."""
-        self._noted.append(partition)
-        self._wake.set()
+        self.behind.progressed(partition)
 
     def topic_reconfigured(self, topic: Topic) -> None:
         """The topic's configuration was replaced: a table may have been switched on or off."""
-        if topic.topic_id in self._behind and not topic.has_table:
+        if topic.topic_id in self.behind.topics and not topic.has_table:
             self._forget(topic.topic_id)
         else:
             self._watch(topic)
@@ -160,37 +118,27 @@ class Tables:
         """The topic is about to go. Its last records still get into its table, if one attempt does it before the
         files go, or the table goes as well."""
         if not topic.is_internal and topic.config["floe.table.delete.with.topic"]:
-            job = self._job(topic, "drop", [])
+            job = self.jobs.job(topic, "drop", [])
             del job["catalog"]  # it may hold secrets, and the job is saved
             self._final_jobs.append(job)
             self.tabled.drops.append(job)
             self.tabled.is_saved = False
         elif topic.has_table:
-            self._note_behind(topic)
-            partitions = self._ranges(topic)
+            self.behind.note_opened(topic)
+            partitions = self.behind.ranges(topic)
             for fields in partitions:
                 fields["folder"] = deleted_directory(fields["folder"], topic.topic_id)
             if partitions:
-                self._final_jobs.append(self._job(topic, "commit", partitions))
+                self._final_jobs.append(self.jobs.job(topic, "commit", partitions))
         self._forget(topic.topic_id)
         self.tabled.forget(topic.topic_id)
         self._wake.set()
 
-    def _note_behind(self, topic: Topic) -> None:
-        """Find what is behind among the logs that somebody opened, looked at lately or not."""
-        for partition in topic.made_partitions():
-            opened = partition.opened_log
-            if opened is not None and opened.last_stable_offset > self.tabled_offset(topic, partition.index):
-                self._behind.setdefault(topic.topic_id, set()).add(partition.index)
-
     def _forget(self, topic_id: bytes) -> None:
-        self._behind.pop(topic_id, None)
+        self.behind.forget(topic_id)
         self.planner.forget(topic_id)
         self.errors.pop(topic_id, None)
-        self.held.pop(topic_id, None)
         self._maintenance.pop(topic_id, None)
-        self._seen.pop(topic_id, None)
-        self._fenced.discard(topic_id)
         self._answer(topic_id)
 
     def keep_from(self, partition: Partition) -> int | None:
@@ -202,49 +150,22 @@ class Tables:
 
     def tabled_offset(self, topic: Topic, index: int) -> int:
         """The first offset of a partition that is not known to be in the table."""
-        tabled = self.tabled.topics.get(topic.topic_id)
-        return tabled.offsets.get(index, 0) if tabled is not None else 0
-
-    # --- what is behind ---------------------------------------------------------------------------------------
-
-    def _watch(self, topic: Topic) -> None:
-        """Have a topic's partitions tell of their progress, and find those that are behind already."""
-        if not topic.has_table or topic.topic_id in self._fenced:
-            return
-        for partition in topic.made_partitions():
-            partition.on_progress = self.progressed
-        now_ms = self._broker.clock_ms()
-        for index in range(topic.partition_count):
-            key = TopicPartition(topic.name, index)
-            if not self._folder.has_folder(key):
-                continue
-            end_offset = self._folder.known_end_offset(key)
-            if end_offset is None or end_offset > self.tabled_offset(topic, index):
-                self._behind.setdefault(topic.topic_id, set()).add(index)
-        if topic.topic_id in self._behind:
-            self.planner.progressed(topic.topic_id, 0, self.pace(topic), now_ms)
+        return self.behind.tabled_offset(topic, index)
 
     def pace(self, topic: Topic) -> Pace:
         config = topic.config
         return Pace(config["floe.table.commit.interval.ms"], config["floe.table.commit.bytes"])
 
+    def _watch(self, topic: Topic) -> None:
+        """Have a topic's partitions tell of their progress, and plan a commit of those that are behind already."""
+        if self.behind.watch(topic):
+            self.planner.progressed(topic.topic_id, 0, self.pace(topic), self._broker.clock_ms())
+
     def _look(self) -> None:
-        """Take in which partitions have told of progress, and have them tell again."""
-        noted, self._noted = self._noted, []
+        """Plan commits of what has told of progress."""
         now_ms = self._broker.clock_ms()
-        for partition in noted:
-            topic = partition.topic
-            opened = partition.opened_log
-            if opened is None or topic.topic_id not in self._broker.catalog.by_id or not topic.has_table:
-                continue
-            if topic.topic_id in self._fenced:
-                continue
-            partition.on_progress = self.progressed
-            seen = self._seen.setdefault(topic.topic_id, {})
-            byte_count, seen[partition.index] = _new_bytes(opened, seen.get(partition.index))
-            if opened.last_stable_offset > self.tabled_offset(topic, partition.index):
-                self._behind.setdefault(topic.topic_id, set()).add(partition.index)
-                self.planner.progressed(topic.topic_id, byte_count, self.pace(topic), now_ms)
+        for topic, byte_count in self.behind.look():
+            self.planner.progressed(topic.topic_id, byte_count, self.pace(topic), now_ms)
 
     # --- the task ---------------------------------------------------------------------------------------------
 
@@ -253,7 +174,7 @@ class Tables:
         while not self._closing.is_set():
             self._look()
             self._save_now_and_then()
-            await self._pause()
+            await self.jobs.pause(self._closing)
             if self._final_jobs:
                 await self._finish(self._final_jobs.pop(0))
                 continue
@@ -298,16 +219,16 @@ class Tables:
         deadline_s = self._loop.time() + timeout_s
         self._closing.set()
         self._wake.set()
-        await self.worker.settle(max(0.0, deadline_s - self._loop.time()))
+        await self.jobs.worker.settle(max(0.0, deadline_s - self._loop.time()))
         self._look()
         try:
             async with asyncio.timeout_at(deadline_s):
-                for topic_id in list(self._behind):
+                for topic_id in list(self.behind.topics):
                     if topic_id not in self.errors:
                         await self._commit(topic_id)
         except TimeoutError:
-            log.info("tables of %d topics are committed after the next start", len(self._behind))
-        await self.worker.close(0)
+            log.info("tables of %d topics are committed after the next start", len(self.behind.topics))
+        await self.jobs.worker.close(0)
         self._save()
 
     # --- a commit ---------------------------------------------------------------------------------------------
@@ -317,14 +238,15 @@ class Tables:
         if topic is None or not topic.has_table:
             self._forget(topic_id)
             return
-        partitions = self._ranges(topic)
+        partitions = self.behind.ranges(topic)
         if not partitions:
-            self._behind.pop(topic_id, None)
+            self.behind.topics.pop(topic_id, None)
             self.planner.committed(topic_id, False, self._broker.clock_ms())
             self._answer(topic_id)
             return
         try:
-            result = await self._run(self._job(topic, "commit", partitions))
+            job = self.jobs.job(topic, "commit", partitions, self.planner.failures(topic_id))
+            result = await self.jobs.run(job)
         except (JobFailed, WorkerDied) as failure:
             self._failed(topic, failure)
         except WorkerClosed:
@@ -333,132 +255,19 @@ class Tables:
             self._committed(topic, result)
         self._answer(topic_id)
 
-    async def _run(self, job: dict[str, Any]) -> dict[str, Any]:
-        """As `WorkerProcess.run`, but a job that takes for ever is ended with its worker: WorkerDied."""
-        try:
-            async with asyncio.timeout(JOB_LIMIT_S):
-                result = await self.worker.run(job)
-        except JobFailed:
-            self._deaths = 0
-            raise
-        except WorkerDied:
-            self._deaths += 1
-            raise
-        except TimeoutError:
-            raise WorkerDied(f"the worker had no answer after {JOB_LIMIT_S:.0f} s and was ended") from None
-        self._deaths = 0
-        return result
-
-    async def _pause(self) -> None:
-        """Have a worker that dies of whatever it is given start less and less often."""
-        doublings = self._deaths - DEATHS_OF_ONE_TOPIC
-        if doublings >= 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(MAX_PAUSE_S, 2.0 ** min(doublings, 16))):
-                    await self._closing.wait()
-
-    def _job(self, topic: Topic, kind: str, partitions: list[dict[str, Any]]) -> dict[str, Any]:
-        settings = TableSettings.of(topic.config.values)
-        halvings = min(self.planner.failures(topic.topic_id), 16)
-        tabled = self.tabled.topics.get(topic.topic_id)
-        return {
-            "kind": kind,
-            "topic": topic.name,
-            "topic_id": base64.urlsafe_b64encode(topic.topic_id).decode().rstrip("="),
-            "cluster_id": self._broker.cluster_id,
-            "writer_epoch": self._broker.catalog.state.broker_epoch,
-            "settings": settings.to_json(),
-            "catalog": self.catalog.to_json(),
-            "max_bytes": max(LEAST_COMMIT_BYTES, settings.commit_bytes >> halvings),
-            "partitions": partitions,
-            "orphans_ms": tabled.orphans_ms if tabled is not None else None,
-        }
-
-    def _ranges(self, topic: Topic) -> list[dict[str, Any]]:
-        """What there is to read of the topic's partitions that are behind."""
-        ranges = []
-        for index in sorted(self._behind.get(topic.topic_id, ())):
-            partition = topic.partition(index)
-            if partition is None or not self._broker.logs.has_records(topic, index):
-                continue
-            opened = partition.log
-            partition.on_progress = self.progressed
-            start_offset = max(self.tabled_offset(topic, index), opened.log_start_offset)
-            end_offset = opened.last_stable_offset
-            if end_offset <= start_offset:
-                continue
-            try:
-                aborted, end_offset = _aborted(opened, start_offset, end_offset)
-            except (ApiError, CorruptTransactionIndex) as error:
-                self._hold(topic, index, str(error))
-                continue
-            ranges.append(
-                {
-                    "index": index,
-                    "folder": partition_directory(self._root, topic.name, index),
-                    "log_start_offset": opened.log_start_offset,
-                    "start_offset": start_offset,
-                    "end_offset": end_offset,
-                    "aborted": aborted,
-                }
-            )
-        return ranges
-
     def _committed(self, topic: Topic, result: dict[str, Any]) -> None:
-        topic_id, now_ms = topic.topic_id, self._broker.clock_ms()
+        topic_id = topic.topic_id
         if topic_id not in self._broker.catalog.by_id:
             return
-        tabled = self.tabled.of(topic_id, topic.name)
-        self._take_result(tabled, result, now_ms)
-        held = {int(index): reason for index, reason in result["held"].items()}
-        for index in map(int, result["committed"]):
-            if index in held:
-                self._hold(topic, index, held[index])
-            else:
-                self.held.get(topic_id, {}).pop(index, None)
-        behind = self._behind.get(topic_id, set())
-        for index in list(behind):
-            partition = topic.partition(index)
-            opened = partition.opened_log if partition is not None else None
-            is_tabled = opened is not None and opened.last_stable_offset <= tabled.offsets.get(index, 0)
-            if is_tabled or index in held:
-                behind.discard(index)
+        tabled = self.jobs.keep(topic, result)
+        is_behind = self.behind.committed(topic, result)
         if result["maintenance_due"]:
             self._maintenance[topic_id] = None
         if self.errors.pop(topic_id, None) is not None:
             log.info("table %s is committed again", tabled.table)
         # Nobody looks while a job is under way: what has come meanwhile is known by what is behind now.
-        self.planner.committed(topic_id, bool(result["more"]) and bool(behind), now_ms, bool(behind))
-        if not behind:
-            self._behind.pop(topic_id, None)
-
-    def _hold(self, topic: Topic, index: int, reason: str) -> None:
-        """A partition cannot be read on; it is looked at again when it has new records."""
-        reasons = self.held.setdefault(topic.topic_id, {})
-        if reasons.get(index) != reason:
-            log.error("%s-%d: %s; its table waits, other partitions go on", topic.name, index, reason)
-        reasons[index] = reason
-
-    def _take_result(self, tabled: TabledTopic, result: dict[str, Any], now_ms: int) -> None:
-        tabled.offsets = {int(index): offset for index, offset in result["marks"].items()}
-        tabled.table = result["table"]
-        tabled.metadata_location = result["metadata_location"]
-        tabled.dead_letters_metadata_location = result["dead_letters_metadata_location"]
-        tabled.snapshot_id = result["snapshot_id"]
-        if tabled.orphans_ms is None or result.get("orphans_ms") is not None:
-            tabled.orphans_ms = result.get("orphans_ms") or now_ms
-        if "records" in result:
-            tabled.records += result["records"]
-            tabled.dead_letters += result["dead_letters"]
-            tabled.committed_ms = now_ms
-            log.debug(
-                "table %s: %d records, read in %d ms, committed in %d ms",
-                tabled.table,
-                result["records"],
-                result["read_ms"],
-                result["commit_ms"],
-            )
-        self.tabled.is_saved = False
+        has_more = bool(result["more"]) and is_behind
+        self.planner.committed(topic_id, has_more, self._broker.clock_ms(), is_behind)
 
     def _failed(self, topic: Topic, failure: JobFailed | WorkerDied) -> None:
         topic_id = topic.topic_id
@@ -467,9 +276,8 @@ class Tables:
         reason = str(failure)
         if isinstance(failure, JobFailed) and failure.kind == FENCED:
             log.error("the table of topic %s is left alone until the next start: %s", topic.name, reason)
-            self._behind.pop(topic_id, None)
+            self.behind.leave_alone(topic_id)
             self.planner.forget(topic_id)
-            self._fenced.add(topic_id)
             self.errors[topic_id] = reason
             return
         wait_ms = self.planner.failed(topic_id, self._broker.clock_ms(), random.random())
@@ -504,10 +312,10 @@ class Tables:
         """
         counts: Counter[str] = Counter()
         while True:
-            result = await self._run(self._job(topic, kind, []) | fields)
+            result = await self.jobs.run(self.jobs.job(topic, kind, []) | fields)
             if topic.topic_id not in self._broker.catalog.by_id:
                 return result
-            self._take_result(self.tabled.of(topic.topic_id, topic.name), result, self._broker.clock_ms())
+            self.jobs.keep(topic, result)
             self._watch(topic)
             self._wake.set()
             counts.update({name: result[name] for name in MAINTENANCE_COUNTS if name in result})
@@ -519,8 +327,7 @@ class Tables:
         """A job of a deleted topic: a drop is tried once per run of the broker, a last commit once."""
         what = "deleted with its topic" if job["kind"] == "drop" else "completed after the topic was deleted"
         try:
-            epoch = self._broker.catalog.state.broker_epoch
-            await self._run(job | {"catalog": self.catalog.to_json(), "writer_epoch": epoch})
+            await self.jobs.run_late(job)
         except WorkerClosed:
             return
         except (JobFailed, WorkerDied) as failure:
@@ -536,7 +343,7 @@ class Tables:
     async def commit_now(self, topic: Topic) -> None:
         """Commit what is durable now, and wait for it. What goes wrong is in `errors`."""
         self._look()
-        if topic.topic_id not in self._behind:
+        if topic.topic_id not in self.behind.topics:
             return
         done: asyncio.Future[Any] = self._loop.create_future()
         self._waiters.setdefault(topic.topic_id, []).append(done)
@@ -546,30 +353,8 @@ class Tables:
 
     def _answer(self, topic_id: bytes) -> None:
         """Let those go who wait for a commit that began after they had asked, or for one that failed."""
-        if topic_id in self._behind and topic_id not in self.errors:
+        if topic_id in self.behind.topics and topic_id not in self.errors:
             return
         for done in self._waiters.pop(topic_id, ()):
             if not done.done():
                 done.set_result({})
-
-
-def _new_bytes(opened: Log, seen: tuple[int, int] | None) -> tuple[int, tuple[int, int]]:
-    """Bytes written since the last look, about, and what to remember: (base offset, size) of the last segment."""
-    if not opened.segments:
-        return 0, (0, 0)
-    last = opened.segments[-1]
-    now = (last.base_offset, last.size)
-    if seen is None or seen[0] != last.base_offset:
-        return last.size, now
-    return max(0, last.size - seen[1]), now
-
-
-def _aborted(opened: Log, start_offset: int, end_offset: int) -> tuple[list[list[int]], int]:
-    """The aborted transactions of a range, and its end: nearer, where there are too many of them."""
-    found = sorted(
-        opened.aborted_transactions(start_offset, end_offset), key=lambda entry: entry.first_offset
-    )
-    if len(found) > MAX_ABORTED and found[MAX_ABORTED].first_offset > start_offset:
-        end_offset = found[MAX_ABORTED].first_offset
-        found = found[:MAX_ABORTED]
-    return [[entry.producer_id, entry.first_offset, entry.last_offset] for entry in found], end_offset

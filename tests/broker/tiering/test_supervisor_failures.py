@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from broker.tiering.supervisor import DEATHS_OF_ONE_TOPIC
+from broker.tiering.jobs import DEATHS_OF_ONE_TOPIC
 from broker.worker.process import JobFailed, WorkerDied
 from protocol.api import ApiKey
 from protocol.messages.delete_topics import DeleteTopicsRequest
@@ -39,7 +39,7 @@ class RefusingWorker:
 
 def with_worker(whole: Whole, kind: str) -> RefusingWorker:
     worker = RefusingWorker(kind)
-    whole.broker.tables.worker = worker  # type: ignore[assignment]
+    whole.broker.tables.jobs.worker = worker  # type: ignore[assignment]
     return worker
 
 
