@@ -61,7 +61,7 @@ from broker.coordinator.offsets import (
     decide_offset_delete,
     decide_topic_deleted,
 )
-from broker.coordinator.outcome import Outcome, Reply, TimerChange, TimerKey, TimerKind
+from broker.coordinator.outcome import Outcome, Record, Reply, TimerChange, TimerKey, TimerKind
 from broker.coordinator.waiting import (
     EXPIRY,
     MAX_STRING_BYTES,
@@ -362,9 +362,8 @@ class GroupCoordinator:
 
     def end_transaction(self, index: int, producer_id: int, is_committed: bool) -> None:
         """A marker has been written to a partition of `__consumer_offsets`."""
-        now_ms = self._host.clock_ms()
         records = self.groups.end_transaction(index, producer_id, is_committed)
-        self._log.note(index, [encode(record, now_ms) for record in records])
+        self._log.note(index, [encode(record) for record in records])
 
     # --- for administrators -------------------------------------------------------------------------------------
 
@@ -434,7 +433,7 @@ class GroupCoordinator:
         )
         if outcome.events:
             now_ms, offset = self._host.clock_ms(), 0
-            records = [encode(record, now_ms) for record in outcome.records]
+            records = [encode(event) for event in outcome.events if event.__class__ is Record]
             if records:
                 assert self._topic.partition_count, "whoever makes the first record waits for the topic"
                 try:

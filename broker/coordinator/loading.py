@@ -17,7 +17,7 @@ from broker.coordinator.groups import Groups
 from broker.coordinator.offsets import NO_EXPIRY, Committed
 from broker.coordinator.transactional_offsets import MarkerEntry, PendingEntry, parse_entry
 from protocol.errors import Malformed
-from protocol.records import Record as LogRecord
+from protocol.keyed_batch import KeyedRecord
 
 log = logging.getLogger("floe.groups")
 
@@ -36,7 +36,7 @@ def load(
     groups: Groups,
     records: Iterable[tuple[bytes | None, bytes | None]],
     index: int = 0,
-    note: Callable[[int, Sequence[LogRecord]], None] = lambda index, records: None,
+    note: Callable[[int, Sequence[KeyedRecord]], None] = lambda index, records: None,
 ) -> int:
     """Apply records as they stand in partition `index`, (key, value), in their order; how many there were.
 
@@ -86,14 +86,14 @@ def _of_transaction(
     entry: PendingEntry | MarkerEntry,
     value: bytes | None,
     index: int,
-    note: Callable[[int, Sequence[LogRecord]], None],
+    note: Callable[[int, Sequence[KeyedRecord]], None],
 ) -> None:
     if isinstance(entry, PendingEntry):
         record = decode(entry.key, value)
         groups.offsets.pending.add(index, entry.producer.producer_id, entry.offset, record)
         return
     records = groups.end_transaction(index, entry.producer_id, entry.is_committed)
-    note(index, [encode(record, 0) for record in records])
+    note(index, [encode(record) for record in records])
 
 
 def _partitions(groups: Groups, key: bytes) -> dict[int, Committed] | None:

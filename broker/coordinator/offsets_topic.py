@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from broker.coordinator.transactional_offsets import Producer, marker_entry, pending_entry
 from broker.topics.commands import CreateTopics, NewTopic
 from broker.topics.names import CONSUMER_OFFSETS
+from protocol.keyed_batch import KeyedRecord, build_keyed
 from protocol.records import (
     COMMIT_MARKER,
     Record,
     RecordBatch,
-    build,
     crc_is_valid,
     iterate,
     parse_batches,
@@ -56,14 +56,14 @@ class GroupLog(Protocol):
         """Create the topic; `done` is called when it is there, or cannot be."""
 
     def append(
-        self, index: int, records: Sequence[Record], now_ms: int, producer: Producer | None = None
+        self, index: int, records: Sequence[KeyedRecord], now_ms: int, producer: Producer | None = None
     ) -> int:
         """Write records as one batch, in the transaction of `producer` if there is one; the offset of the first.
 
         Raises ApiError, DiskFull, StorageFailed: nothing is written then.
         """
 
-    def note(self, index: int, records: Sequence[Record]) -> None:
+    def note(self, index: int, records: Sequence[KeyedRecord]) -> None:
         """Records of a transaction count from now on: the checkpoint is to hold them."""
 
     def when_durable(self, index: int, waiter: DurabilityWaiter) -> bool:
@@ -135,32 +135,23 @@ class OffsetsTopic:
         return partition
 
     def append(
-        self, index: int, records: Sequence[Record], now_ms: int, producer: Producer | None = None
+        self, index: int, records: Sequence[KeyedRecord], now_ms: int, producer: Producer | None = None
     ) -> int:
         log = self._partition(index).log
         if producer is None:
-            view = memoryview(build(records))
-            batches = parse_batches(view)
+            batch, header = build_keyed(records, now_ms)
         else:
-            producer_id, epoch = producer
-            view = memoryview(
-                build(records, producer_id=producer_id, producer_epoch=epoch, is_transactional=True)
-            )
-            batches = parse_batches(view)
-            log.producers.check_coordinator_batch(batches[0])
-        appended = log.append(view, batches, now_ms, check_producers=False)
+            batch, header = build_keyed(records, now_ms, *producer)
+            log.producers.check_coordinator_batch(header)
+        appended = log.append(memoryview(batch), [header], now_ms, check_producers=False)
         self._broker.write_succeeded()
         if producer is None:
             self.note(index, records)
         return appended.base_offset
 
-    def note(self, index: int, records: Sequence[Record]) -> None:
-        if self._checkpoint_path is None:
-            return
-        changes = self._changes.setdefault(index, {})
-        for record in records:
-            if record.key is not None:
-                changes[record.key] = record.value
+    def note(self, index: int, records: Sequence[KeyedRecord]) -> None:
+        if self._checkpoint_path is not None:
+            self._changes.setdefault(index, {}).update(records)
 
     def when_durable(self, index: int, waiter: DurabilityWaiter) -> bool:
         partition = self._partition(index)
@@ -185,7 +176,8 @@ class OffsetsTopic:
                 producer = Producer(batch.producer_id, batch.producer_epoch)
                 yield pending_entry(producer, record.offset, record.key), record.value
             else:
-                self.note(index, (record,))
+                if record.key is not None:
+                    self.note(index, ((record.key, record.value),))
                 yield record.key, record.value
         if checkpoint is not None:
             self._seal(index)

@@ -414,7 +414,7 @@ class TransactionCoordinator:
             index = partition_for(transactional_id, self._topic.partition_count)
             now_ms = self._host.clock_ms()
             try:
-                self._log.append(index, [encode(record, now_ms) for record in outcome.records], now_ms)
+                self._log.append(index, [encode(record) for record in outcome.records], now_ms)
             except StorageFailed as failure:
                 self._host.storage_failed(failure)
                 return False

@@ -29,9 +29,9 @@ from broker.coordinator.transaction import (
 )
 from protocol.compiler import decoder
 from protocol.errors import Malformed
+from protocol.keyed_batch import KeyedRecord
 from protocol.messages.internal.transaction_records import TransactionLogKey, TransactionLogValue
 from protocol.primitives import uvarint
-from protocol.records import Record as LogRecord
 from protocol.schema import schema_of
 
 VALUE_VERSION: Final = 1
@@ -51,11 +51,11 @@ _PREVIOUS_TAG, _NEXT_TAG, _VERSION_TAG = range(3)
 _STATES: Final = {number: state for state, number in STATE_NUMBERS.items()}
 
 
-def encode(record: Record, now_ms: int) -> LogRecord:
+def encode(record: Record) -> KeyedRecord:
     """The record as it goes into the log."""
     name = record.key.encode()
     value = encode_value(record.value) if record.value is not None else None
-    return LogRecord(timestamp=now_ms, key=_KEY.pack(_KEY_TYPE, len(name)) + name, value=value)
+    return _KEY.pack(_KEY_TYPE, len(name)) + name, value
 
 
 def encode_value(transaction: Transaction) -> bytes:

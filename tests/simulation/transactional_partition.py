@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from broker.coordinator.transaction_coordinator import Marker
 from broker.coordinator.transactional_offsets import Producer
-from protocol.records import CONTROL_BIT, TRANSACTIONAL_BIT, Record, RecordBatch
+from protocol.keyed_batch import KeyedRecord
+from protocol.records import CONTROL_BIT, TRANSACTIONAL_BIT, RecordBatch
 from tests.broker.coordinator.fakes import FakeLog
 from wal.producer_state import ProducerState
 
@@ -110,7 +111,7 @@ class SimulatedOffsets(FakeLog):
         self.producers = [ProducerState() for _ in self.batches]
 
     def append(
-        self, index: int, records: Sequence[Record], now_ms: int, producer: Producer | None = None
+        self, index: int, records: Sequence[KeyedRecord], now_ms: int, producer: Producer | None = None
     ) -> int:
         if producer is None:
             return super().append(index, records, now_ms)

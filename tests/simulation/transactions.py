@@ -353,7 +353,7 @@ class World:
         replayed = Transactions()
         for index in range(self.transaction_log.partition_count):
             for record in self.transaction_log.replay(index):
-                decoded = decode(record.key, record.value)
+                decoded = decode(*record)
                 replayed.apply(decoded.key, decoded)
         live = {
             name: known._replace(last_producer_epoch=-1)

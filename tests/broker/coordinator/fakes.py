@@ -9,7 +9,7 @@ from typing import Any
 from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
 from broker.coordinator.transactional_offsets import Producer, marker_entry, pending_entry
 from protocol.errors import DiskFull
-from protocol.records import Record
+from protocol.keyed_batch import KeyedRecord
 
 DEFAULTS = GroupSettings()
 
@@ -23,7 +23,7 @@ class FakeLog:
         self.partition_count = partition_count if is_created else 0
         self.is_synchronous = is_synchronous
         self.is_full = False
-        self.batches: list[list[list[Record]]] = [[] for _ in range(partition_count)]
+        self.batches: list[list[list[KeyedRecord]]] = [[] for _ in range(partition_count)]
         self.durable: list[int] = [0] * partition_count
         self.missing_topics: set[str] = set()
         self._final_count = partition_count
@@ -45,7 +45,7 @@ class FakeLog:
             done()
 
     def append(
-        self, index: int, records: Sequence[Record], now_ms: int, producer: Producer | None = None
+        self, index: int, records: Sequence[KeyedRecord], now_ms: int, producer: Producer | None = None
     ) -> int:
         if self.is_full:
             raise DiskFull("the disk is full")
@@ -53,25 +53,20 @@ class FakeLog:
         offset = sum(map(len, self.batches[index]))
         if producer is not None:
             records = [
-                Record(
-                    timestamp=record.timestamp,
-                    key=pending_entry(producer, place, record.key),
-                    value=record.value,
-                )
-                for place, record in enumerate(records, offset)
+                (pending_entry(producer, place, key), value)
+                for place, (key, value) in enumerate(records, offset)
             ]
         self._append(index, records)
         return offset
 
-    def note(self, index: int, records: Sequence[Record]) -> None:
+    def note(self, index: int, records: Sequence[KeyedRecord]) -> None:
         pass
 
     def end_transaction(self, index: int, producer_id: int, is_committed: bool) -> None:
         """A marker, as `Markers` writes it."""
-        key, value = marker_entry(producer_id, is_committed)
-        self._append(index, [Record(timestamp=0, key=key, value=value)])
+        self._append(index, [marker_entry(producer_id, is_committed)])
 
-    def _append(self, index: int, records: Sequence[Record]) -> None:
+    def _append(self, index: int, records: Sequence[KeyedRecord]) -> None:
         self.batches[index].append(list(records))
         if self.is_synchronous:
             self.durable[index] = len(self.batches[index])
@@ -100,8 +95,7 @@ class FakeLog:
             self._waiters[index] = []
 
     def records(self, index: int) -> Iterator[tuple[bytes | None, bytes | None]]:
-        for record in self.replay(index):
-            yield record.key, record.value
+        yield from self.replay(index)
 
     def deleted(self) -> None:
         self.__init__(self._final_count, is_created=False)  # type: ignore[misc]
@@ -112,7 +106,7 @@ class FakeLog:
     def close(self) -> None:
         pass
 
-    def replay(self, index: int) -> Iterator[Record]:
+    def replay(self, index: int) -> Iterator[KeyedRecord]:
         for batch in self.batches[index]:
             yield from batch
 

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from broker.coordinator.group_records import UnknownRecord, decode, encode, partition_for
+from broker.coordinator.group_records import (
+    UnknownRecord,
+    decode,
+    encode,
+    encode_key,
+    encode_value,
+    partition_for,
+)
 from broker.coordinator.outcome import Record
 from protocol.errors import Malformed
 from protocol.messages.internal.offset_records import (
@@ -40,18 +49,40 @@ def test_characters_outside_the_basic_plane_count_as_javas_do() -> None:
 def test_an_offset_in_kafkas_bytes() -> None:
     key = OffsetCommitKey(group="g", topic="t", partition=3)
     value = OffsetCommitValue(offset=5, leader_epoch=1, metadata="m", commit_timestamp=9)
-    record = encode(Record(key, value), 9)
-    assert record.key == bytes.fromhex("0001 0001 67 0001 74 00000003")
-    assert record.value == bytes.fromhex("0003 0000000000000005 00000001 0001 6d 0000000000000009")
-    assert decode(record.key, record.value) == Record(key, value)
+    encoded_key, encoded = encode(Record(key, value))
+    assert encoded_key == bytes.fromhex("0001 0001 67 0001 74 00000003")
+    assert encoded == bytes.fromhex("0003 0000000000000005 00000001 0001 6d 0000000000000009")
+    assert decode(encoded_key, encoded) == Record(key, value)
+
+
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+int64s = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(
+    st.builds(OffsetCommitKey, group=names, topic=names, partition=st.integers(0, 2**31 - 1)),
+    st.none()
+    | st.builds(
+        OffsetCommitValue,
+        offset=int64s,
+        leader_epoch=st.integers(-1, 2**31 - 1),
+        metadata=st.just("") | names,
+        commit_timestamp=int64s,
+        expire_timestamp=st.just(-1),
+    ),
+)
+def test_what_is_written_out_for_speed_is_what_the_schema_says(
+    key: OffsetCommitKey, value: OffsetCommitValue | None
+) -> None:
+    assert encode(Record(key, value)) == (encode_key(key), encode_value(value))
 
 
 def test_an_offset_with_an_expiry_of_its_own_is_of_version_1() -> None:
     key = OffsetCommitKey(group="g", topic="t", partition=0)
     value = OffsetCommitValue(offset=5, metadata="", commit_timestamp=9, expire_timestamp=10)
-    record = encode(Record(key, value), 9)
-    assert record.value == bytes.fromhex("0001 0000000000000005 0000 0000000000000009 000000000000000a")
-    assert decode(record.key, record.value) == Record(key, value)
+    encoded_key, encoded = encode(Record(key, value))
+    assert encoded == bytes.fromhex("0001 0000000000000005 0000 0000000000000009 000000000000000a")
+    assert decode(encoded_key, encoded) == Record(key, value)
 
 
 def test_a_group_in_kafkas_bytes() -> None:
@@ -74,9 +105,9 @@ def test_a_group_in_kafkas_bytes() -> None:
         current_state_timestamp=7,
         members=[member],
     )
-    record = encode(Record(key, value), 9)
-    assert record.key == bytes.fromhex("0002 0001 67")
-    assert record.value == (
+    encoded_key, encoded = encode(Record(key, value))
+    assert encoded_key == bytes.fromhex("0002 0001 67")
+    assert encoded == (
         bytes.fromhex("0003 0008")
         + b"consumer"
         + bytes.fromhex("00000004 0005")
@@ -85,13 +116,13 @@ def test_a_group_in_kafkas_bytes() -> None:
         + b"/h"
         + bytes.fromhex("00000001 00000002 00000001 73 00000001 61")
     )
-    assert decode(record.key, record.value) == Record(key, value)
+    assert decode(encoded_key, encoded) == Record(key, value)
 
 
 def test_a_tombstone_has_no_value() -> None:
-    record = encode(Record(GroupMetadataKey(group="g"), None), 9)
-    assert record.value is None
-    assert decode(record.key, None) == Record(GroupMetadataKey(group="g"), None)
+    key, value = encode(Record(GroupMetadataKey(group="g"), None))
+    assert value is None
+    assert decode(key, None) == Record(GroupMetadataKey(group="g"), None)
 
 
 def test_the_oldest_keys_are_the_same_as_the_present() -> None:

@@ -114,9 +114,7 @@ class Script:
     def records(self) -> list[Record]:
         log = self.it.log
         return [
-            decode(record.key, record.value)
-            for index in range(log.partition_count)
-            for record in log.replay(index)
+            decode(key, value) for index in range(log.partition_count) for key, value in log.replay(index)
         ]
 
     def check(self) -> None:

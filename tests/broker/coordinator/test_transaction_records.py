@@ -66,17 +66,16 @@ def test_the_bytes_are_those_of_the_message(transaction: Transaction, is_empty: 
         transaction_start_timestamp_ms=transaction.start_ms,
         client_transaction_version=transaction.client_version,
     )
-    record = encode(record_of(transaction._replace(last_producer_epoch=5)), 77)
-    assert record.timestamp == 77
-    assert record.key == framed(0, TransactionLogKey(transactional_id=transaction.transactional_id), 0)
-    assert record.value == framed(VALUE_VERSION, value, VALUE_VERSION)
-    assert decode(record.key, record.value) == (transaction.transactional_id, transaction)
+    key, encoded = encode(record_of(transaction._replace(last_producer_epoch=5)))
+    assert key == framed(0, TransactionLogKey(transactional_id=transaction.transactional_id), 0)
+    assert encoded == framed(VALUE_VERSION, value, VALUE_VERSION)
+    assert decode(key, encoded) == (transaction.transactional_id, transaction)
 
 
 def test_a_tombstone() -> None:
-    record = encode(tombstone("id"), 5)
-    assert record.value is None
-    assert decode(record.key, None) == ("id", None)
+    key, value = encode(tombstone("id"))
+    assert value is None
+    assert decode(key, None) == ("id", None)
 
 
 @pytest.mark.parametrize("key", [None, b"", b"\0\1\0\0", b"\0"])
@@ -86,7 +85,7 @@ def test_keys_of_others_are_told(key: bytes | None) -> None:
 
 
 def test_values_that_are_none() -> None:
-    key = encode(tombstone("id"), 5).key
+    key, _ = encode(tombstone("id"))
     with pytest.raises(Malformed):
         decode(key, b"\0")
     with pytest.raises(UnknownRecord):

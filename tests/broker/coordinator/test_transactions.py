@@ -466,7 +466,7 @@ def test_replay_gives_the_same_state(requests: list[str], version: int) -> None:
         replayed = Transactions()
         for index in range(c.log.partition_count):
             for record in c.log.replay(index):
-                decoded = decode(record.key, record.value)
+                decoded = decode(*record)
                 replayed.apply(decoded.key, decoded)
         assert replayed.by_id == {ID: c.transaction._replace(last_producer_epoch=-1)}
 
