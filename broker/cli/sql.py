@@ -1,14 +1,9 @@
 """`floe sql`: a question to topics, answered from their tables and from what is not in them yet."""
 
-import csv
-import json
+import re
 import sys
 import time
-from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,7 +13,8 @@ from broker.cli.consumer import Consumer
 from broker.cli.errors import CommandFailed
 from broker.cli.floe_admin import call
 from broker.cli.options import bootstrap_option, key_value
-from broker.cli.output import Progress, print_table
+from broker.cli.output import Progress
+from broker.cli.sql_output import print_csv, print_json_lines, print_rows
 
 if TYPE_CHECKING:
     from broker.tiering.query import Database, HotRows
@@ -27,8 +23,12 @@ DEAD_LETTERS_SUFFIX = "__dlq"
 SHOWN_ROWS = 200
 """Rows of a table on a terminal; JSON and CSV are whole."""
 
-SHOWN_CHARACTERS = 100
-"""Of one cell of that table."""
+LOST_AT_THE_END: Final = frozenset({"CREATE", "INSERT", "UPDATE", "DELETE", "DROP", "ALTER"})
+"""Statements that would be for nothing as the last one: the database is this command's, in its memory."""
+
+_SHOW_TABLES: Final = re.compile(r"\s*show\s+(?:all\s+)?tables\b", re.IGNORECASE)
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_]\w*")
+_MISSING_TABLE: Final = re.compile(r'Table with name "?([^" ]+)"? does not exist')
 
 INSTALL_HINT = "Install what it needs with: pip install 'floe[sql]'"
 
@@ -78,13 +78,11 @@ def sql(
 
     A topic is a name in it: orders, or in quotes "orders.v1". Its rows are those of its Iceberg table and,
     behind them, every acknowledged record that is not in the table yet. What did not fit the columns is in
-    "<topic>__dlq".
+    "<topic>__dlq". Of several statements the last one's rows are shown.
 
         floe sql "select event_type, count(*) from clicks group by all order by 2 desc"
     """
     text = sys.stdin.read() if query is None else query
-    if not text.strip():
-        raise click.UsageError("there is no query; give it as an argument or on stdin.")
     try:
         import duckdb
 
@@ -93,13 +91,24 @@ def sql(
         raise CommandFailed(f"floe sql needs the package {error.name}.", INSTALL_HINT) from error
     with Database() as database, Client(bootstrap, timeout_s=timeout_s) as client:
         try:
+            _check_statements([statement.type.name for statement in duckdb.extract_statements(text)])
             add_relations(client, database, text, tables_only=tables_only, properties=dict(properties))
             names, batches = database.query(text)
             _PRINTERS[output](names, batches, max_rows)
         except MissingExtension as error:
             raise CommandFailed(f"{error}.", INSTALL_HINT) from error
         except duckdb.Error as error:
-            raise CommandFailed(str(error), _hint(client, str(error))) from error
+            raise CommandFailed(_without_guess(str(error)), _hint(client, text, str(error))) from error
+
+
+def _check_statements(kinds: list[str]) -> None:
+    if not kinds:
+        raise click.UsageError("there is no query; give it as an argument or on stdin.")
+    if kinds[-1] in LOST_AT_THE_END:
+        raise CommandFailed(
+            f"floe sql answers questions: what {kinds[-1]} does would be lost with the end of this command.",
+            "Records are written with floe produce or any Kafka client; COPY … TO writes a file.",
+        )
 
 
 def add_relations(
@@ -111,27 +120,59 @@ def add_relations(
     of names would not pay.
     """
     known = call(client, "tables.list")["tables"]
-    folded = query.casefold()
-    named = [
-        entry["topic"]
-        for entry in known
-        if entry["topic"].casefold() in folded or (entry["table"] or entry["topic"]).casefold() in folded
-    ]
+    if _SHOW_TABLES.match(query):
+        _add_names(database, known)
+        return
+    named = [entry["topic"] for entry in known if any(_is_named(name, query) for name in _names(entry))]
+    named = _one_of_each_name(named, query)
     if not named:
         return
     progress = Progress(time.monotonic())
-    taken: dict[str, str] = {}
     for described in call(client, "tables.describe", {"topics": named})["tables"]:
-        topic = described["topic"]
-        # DuckDB's names do not differ by case alone; Kafka's do.
-        other = taken.setdefault(topic.casefold(), topic)
-        if other != topic:
-            raise CommandFailed(
-                f"The query could mean the topic {other} or the topic {topic}.",
-                "Ask by the name of the table.",
-            )
         _add(client, database, described, query, tables_only, properties, progress)
     progress.clear()
+
+
+def _names(entry: dict[str, Any]) -> tuple[str, str]:
+    """What a topic is called in a query: its own name, and its table's without the namespace."""
+    topic: str = entry["topic"]
+    return topic, (entry["table"] or topic).rpartition(".")[2]
+
+
+def _is_named(name: str, query: str, *, as_written: bool = False) -> bool:
+    """Whether the name, or that of its dead letters, stands in the query as a word."""
+    word = rf"(?<!\w){re.escape(name)}(?:{DEAD_LETTERS_SUFFIX})?(?!\w)"
+    return re.search(word, query, 0 if as_written else re.IGNORECASE) is not None
+
+
+def _one_of_each_name(topics: list[str], query: str) -> list[str]:
+    """Of topics whose names differ by case alone the one that is written in the query.
+
+    DuckDB's names do not differ by case; Kafka's do.
+    """
+    alike: dict[str, list[str]] = {}
+    for topic in topics:
+        alike.setdefault(topic.casefold(), []).append(topic)
+    chosen = []
+    for names in alike.values():
+        written = [name for name in names if len(names) == 1 or _is_named(name, query, as_written=True)]
+        if len(written) != 1:
+            raise CommandFailed(
+                f"The query could mean any of the topics {', '.join(names)}.",
+                "Write the name of one of them as it is; two of them in one query are not possible.",
+            )
+        chosen += written
+    return chosen
+
+
+def _add_names(database: "Database", known: list[dict[str, Any]]) -> None:
+    """For SHOW TABLES: a view without rows for each topic that has a table."""
+    from broker.tiering.query import Relation
+    from broker.tiering.rows import RAW, initial_schema
+
+    names = {entry["topic"].casefold(): entry["topic"] for entry in known}
+    for topic in names.values():
+        database.add(Relation(topic, "", None, [], initial_schema(RAW, RAW)))
 
 
 def _add(
@@ -189,73 +230,29 @@ def _fetch(client: Client, topic: str, tabled: dict[int, int], hot: "HotRows", p
             )
 
 
-def _hint(client: Client, message: str) -> str:
-    if "does not exist" not in message:
+def _without_guess(message: str) -> str:
+    """DuckDB's message without its guess at a name where it can only guess one of its own catalog."""
+    return re.sub(r'\nDid you mean "(?:pg_|duckdb_|sqlite_|information_schema|pragma_)[^\n]*', "", message)
+
+
+def _hint(client: Client, query: str, message: str) -> str:
+    """What to do about a query that DuckDB refused; empty if nothing is known."""
+    topics = [topic.name or "" for topic in client.refresh_metadata(None).topics if not topic.is_internal]
+    for topic in sorted(topics):
+        if not _PLAIN_NAME.fullmatch(topic) and _is_named(topic, query) and f'"{topic}"' not in query:
+            return f'Names with dots or dashes stand in double quotes: "{topic}".'
+    missing = _MISSING_TABLE.search(message)
+    if missing is None:
         return ""
-    with suppress(CommandFailed):
-        topics = [entry["topic"] for entry in call(client, "tables.list")["tables"]]
-        if topics:
-            return f"Topics with tables: {', '.join(topics[:20])}{', …' if len(topics) > 20 else ''}."
-        return "No topic has a table yet (floe.table.enable)."
-    return ""
+    with_tables = [entry["topic"] for entry in call(client, "tables.list")["tables"]]
+    if missing[1] in topics and missing[1] not in with_tables:
+        return (
+            f"The topic {missing[1]} has no table. Give it one with: "
+            f"floe configs set topic {missing[1]} floe.table.enable=true"
+        )
+    if with_tables:
+        return f"Topics with tables: {', '.join(with_tables[:20])}{', …' if len(with_tables) > 20 else ''}."
+    return "No topic has a table yet (floe.table.enable)."
 
 
-Batches = Iterator[list[tuple[Any, ...]]]
-
-
-def _print_table(names: Sequence[str], batches: Batches, max_rows: int) -> None:
-    rows: list[tuple[Any, ...]] = []
-    left_out = 0
-    for batch in batches:
-        room = len(batch) if not max_rows else max_rows - len(rows)
-        rows += batch[:room]
-        left_out += max(0, len(batch) - room)
-    print_table(names, (tuple(_cell(value) for value in row) for row in rows))
-    if left_out:
-        click.echo(f"… {left_out:,} more rows (--max-rows 0 for all)", err=True)
-
-
-def _cell(value: Any) -> Any:
-    value = _plain(value)
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    text = str(value)
-    text = "".join(character if character.isprintable() else "·" for character in text)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
-
-
-def _plain(value: Any) -> Any:
-    """Bytes as text where they are UTF-8, as base64 otherwise; date-times as ISO; decimals as numbers."""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return b64encode(value).decode()
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    if isinstance(value, Decimal):  # also what DuckDB makes of the sum of integers
-        return int(value) if value == value.to_integral_value() else float(value)
-    return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-def _print_json(names: Sequence[str], batches: Batches, _max_rows: int) -> None:
-    for row in _rows(batches):
-        values = {name: _plain(value) for name, value in zip(names, row, strict=True)}
-        click.echo(json.dumps(values, ensure_ascii=False, default=str))
-
-
-def _print_csv(names: Sequence[str], batches: Batches, _max_rows: int) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(names)
-    for row in _rows(batches):
-        writer.writerow("" if value is None else _plain(value) for value in row)
-
-
-def _rows(batches: Batches) -> Iterable[tuple[Any, ...]]:
-    for batch in batches:
-        yield from batch
-
-
-_PRINTERS = {"table": _print_table, "json": _print_json, "csv": _print_csv}
+_PRINTERS: Final = {"table": print_rows, "json": print_json_lines, "csv": print_csv}

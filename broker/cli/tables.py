@@ -116,13 +116,19 @@ def _print_description(described: dict[str, Any]) -> None:
         print_table(
             head, ([partition[column] for column in columns] for partition in described["partitions"])
         )
+    if described["metadata_location"] is not None:
+        _print_snippets(described)
+
+
+def _print_snippets(described: dict[str, Any]) -> None:
+    # From the first column on: an interactive Python takes no other.
     for engine, snippet in (
-        ("PyIceberg", tables_snippets.pyiceberg(described)),
-        ("DuckDB", tables_snippets.duckdb(described)),
-        ("Spark", tables_snippets.spark(described)),
+        ("PyIceberg, in Python", tables_snippets.pyiceberg(described)),
+        ("DuckDB, in Python", tables_snippets.duckdb(described)),
+        ("Spark 4.1, in a shell", tables_snippets.spark(described)),
     ):
         if snippet is not None:
-            click.echo(f"\n{engine}:\n" + "\n".join(f"    {line}" for line in snippet.splitlines()))
+            click.echo(f"\n# {engine}\n{snippet}")
 
 
 @tables.command()
@@ -202,11 +208,12 @@ def rewind(
 
     For example after floe.table.value was changed. Only what the log still holds can be read again.
     """
-    wanted = {}
+    wanted: dict[str, int] = {}
     for partition, offset in offsets:
         if not (partition.isdecimal() and offset.isdecimal()):
             raise click.BadParameter(f"{partition}={offset} is not PARTITION=OFFSET", param_hint="--to")
-        wanted[partition] = int(offset)
+        if wanted.setdefault(str(int(partition)), int(offset)) != int(offset):
+            raise click.BadParameter(f"partition {partition} is named twice", param_hint="--to")
     with Client(bootstrap, timeout_s=max(timeout_s, MAINTENANCE_PATIENCE_S)) as client:
         described = call(client, "tables.rewind", {"topic": topic, "offsets": wanted})
     if output == "json":

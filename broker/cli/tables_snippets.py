@@ -1,6 +1,7 @@
 """How other engines read a table: lines to paste, made from its catalog's properties."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -63,7 +64,7 @@ def spark(described: Mapping[str, Any]) -> str | None:
     if "warehouse" in properties:
         settings[f"spark.sql.catalog.{name}.warehouse"] = properties["warehouse"]
     packages = SPARK_PACKAGES if properties.get("uri", "").startswith("sqlite") else SPARK_PACKAGES[:1]
-    lines = [f"--conf {key}={value}" for key, value in settings.items()]
+    lines = [f"--conf {shlex.quote(f'{key}={value}')}" for key, value in settings.items()]
     namespace, _, table = described["table"].rpartition(".")
     query = f"-e 'SELECT count(*) FROM {name}.{namespace}.`{table}`'"  # a shell runs what is in backticks otherwise
     return " \\\n".join([f"spark-sql --packages {','.join(packages)}", *lines, query])

@@ -168,7 +168,32 @@ class Database:
 
 
 def _tuples(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
-    return list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    return list(zip(*(_values(column) for column in batch.columns), strict=True))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):  # nanoseconds, infinity, years that Python's date-times do not have
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    """`as_py`, with text for what Python's types do not hold."""
+    if not scalar.is_valid:
+        return None
+    if isinstance(scalar, pa.StructScalar):
+        return {name: _value(one) for name, one in scalar.items()}
+    if isinstance(scalar, pa.MapScalar):  # as_py gives pairs, too
+        return [tuple(_value(entry).values()) for entry in scalar.values]
+    if isinstance(scalar, (pa.ListScalar, pa.LargeListScalar, pa.FixedSizeListScalar)):
+        return [_value(one) for one in scalar.values]
+    try:
+        return scalar.as_py()
+    except OverflowError:
+        return f"{scalar.value} ({scalar.type} since 1970)"
+    except ValueError:
+        return scalar.cast(pa.string()).as_py()
 
 
 def quoted(identifier: str) -> str:

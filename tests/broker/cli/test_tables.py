@@ -94,7 +94,48 @@ def test_a_wrong_name_and_a_wrong_query_are_told(cli: Cli) -> None:
     assert wrong.exit_code == 1
     assert "nonesuch does not exist" in wrong.output and "known" in wrong.output
     assert "syntax error" in cli("sql", "selec 1").output
-    assert cli("sql", "  ").exit_code == 2
+    for empty in ("  ", ";", "/* nothing */"):
+        assert cli("sql", empty).exit_code == 2
+    assert "pg_" not in cli("sql", "select * from p_tables").output
+
+
+def test_what_would_be_lost_is_refused(cli: Cli) -> None:
+    cli.create("kept")
+    for statement in ("insert into kept values (1)", "create table made as select 1", "drop view kept"):
+        refused = cli("sql", statement)
+        assert refused.exit_code == 1 and "floe sql answers questions" in refused.output
+    assert cli.json("sql", "create temp table made as select 7 as n; from made") == [{"n": 7}]
+
+
+def test_names_are_found_as_they_are_written(cli: Cli, tmp_path: Path) -> None:
+    cli.create("dotted.v1")
+    cli.create("switched-off", enable="false")
+    shown = cli.ok("sql", "SHOW TABLES", "-o", "csv").splitlines()
+    assert "dotted.v1" in shown and "switched-off" not in shown
+    for name in ('"dotted.v1"', "floe.dotted_v1", 'floe."dotted_v1"', '"DOTTED.V1"'):
+        assert cli.json("sql", f"select count(*) n from {name}") == [{"n": 0}]
+    assert 'double quotes: "dotted.v1"' in cli("sql", "select * from dotted.v1").output
+    assert "switched-off has no table" in cli("sql", 'select * from "switched-off"').output
+
+
+def test_names_that_differ_by_case_alone(cli: Cli) -> None:
+    cli.create("cased", value="json")
+    cli.create("Cased", value="json")
+    cli.clicks("Cased", 10)
+    assert cli.json("sql", "select count(*) n from Cased") == [{"n": 10}]
+    assert cli.json("sql", 'select count(*) n from "cased"') == [{"n": 0}]
+    assert "any of the topics" in cli("sql", "select count(*) from CASED").output
+
+
+def test_two_topics_in_one_question(cli: Cli) -> None:
+    for topic in ("left", "right"):
+        cli.create(topic, value="json")
+        cli.clicks(topic, 20, seed=3)
+    (row,) = cli.json(
+        "sql", 'select * from "left" a join "right" b using (event_id) order by event_id limit 1'
+    )
+    assert row["kafka_offset"] == row["kafka_offset_1"]
+    assert row["kafka_timestamp_1"]
 
 
 def test_a_description_can_be_pasted(cli: Cli) -> None:
@@ -112,10 +153,11 @@ def test_a_description_can_be_pasted(cli: Cli) -> None:
     *lines, last = tables_snippets.pyiceberg(described).splitlines()
     exec("\n".join(lines), pasted)
     assert len(eval(last, pasted)) == 100
-    snippet = tables_snippets.duckdb(described)
-    assert snippet is not None
-    ran = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, check=True)
-    assert "100" in ran.stdout
+    # As somebody pastes it: what is printed, line by line into an interactive Python, on a terminal or not.
+    pasted_lines = text[text.index("# PyIceberg") : text.index("# Spark")]
+    ran = subprocess.run([sys.executable, "-i", "-q"], input=pasted_lines, capture_output=True, text=True)
+    assert "Error" not in ran.stderr, ran.stderr
+    assert "100" in ran.stdout and "pyarrow.Table" in ran.stdout
     assert cli.json("sql", 'select count(*) n from "orders.v1"') == [{"n": 100}]
 
 
@@ -125,6 +167,7 @@ def test_a_rewound_table_is_read_again(cli: Cli) -> None:
     cli.ok("tables", "commit", "again")
     cli.ok("topics", "alter", "again", "-c", "floe.table.value=json")
     assert cli("tables", "rewind", "again", "--to", "0=x").exit_code == 2
+    assert "named twice" in cli("tables", "rewind", "again", "--to", "0=1", "--to", "0=2").output
     assert "no partition 7" in cli("tables", "rewind", "again", "--to", "7=0").output
     cli.ok("tables", "rewind", "again", "--to", "0=0", "--to", "1=0")
     cli.ok("tables", "commit", "again")
@@ -153,8 +196,9 @@ def test_small_files_become_one(cli: Cli) -> None:
     ],
 )
 def test_spark_is_told_jdbc_without_credentials(uri: str, jdbc: str) -> None:
-    catalog = {"name": "floe", "properties": {"type": "sql", "uri": uri, "warehouse": "s3://lake"}}
+    catalog = {"name": "floe", "properties": {"type": "sql", "uri": uri, "warehouse": "s3://my lake's"}}
     snippet = tables_snippets.spark({"catalog": catalog, "table": "floe.orders"})
-    assert snippet is not None and f"uri={jdbc} " in snippet.replace("\\\n", "")
+    assert snippet is not None
     echoed = subprocess.run(["bash", "-c", f"echo {snippet}"], capture_output=True, text=True, check=True)
+    assert f"uri={jdbc} " in echoed.stdout and "warehouse=s3://my lake's -e" in echoed.stdout
     assert echoed.stdout.endswith("-e SELECT count(*) FROM floe.floe.`orders`\n") and not echoed.stderr
