@@ -101,26 +101,24 @@ def describe(
     if members and state:
         raise click.UsageError("Give --members or --state, not both.")
     with Client(bootstrap, timeout_s=timeout_s) as client:
+        found = {name: requests.describe_group(client, name) for name in names}
+        needs_offsets = output == "json" or not (members or state)
         described = [
-            _described(client, name, needs_offsets=output == "json" or not (members or state))
-            for name in names
+            (group, _offset_rows(client, group) if needs_offsets else []) for group in found.values() if group
         ]
     if output == "json":
         print_json([_group_json(group, rows) for group, rows in described])
-        return
-    for number, (group, rows) in enumerate(described):
-        if number:
-            click.echo()
-        _print_group(group, rows, members=members, state=state)
-
-
-def _described(
-    client: Client, name: str, *, needs_offsets: bool
-) -> tuple[requests.Group, list[tuple[Any, ...]]]:
-    group = requests.describe_group(client, name)
-    if group is None:
-        raise CommandFailed(f"Group {name} does not exist.", "See what is there with: floe groups list")
-    return group, _offset_rows(client, group) if needs_offsets else []
+    else:
+        for number, (group, rows) in enumerate(described):
+            if number:
+                click.echo()
+            _print_group(group, rows, members=members, state=state)
+    missing = [name for name, group in found.items() if group is None]
+    if missing:
+        raise CommandFailed(
+            "\n".join(f"Group {name} does not exist." for name in missing),
+            "See what is there with: floe groups list",
+        )
 
 
 def _offset_rows(client: Client, group: requests.Group) -> list[tuple[Any, ...]]:
@@ -238,16 +236,20 @@ def _member_json(member: requests.Member) -> dict[str, Any]:
 @bootstrap_option
 def delete(names: tuple[str, ...], if_exists: bool, bootstrap: list[Address], timeout_s: float) -> None:
     """Delete groups in which nobody is, and their offsets. There is no way back."""
+    failures: list[str] = []
     with Client(bootstrap, timeout_s=timeout_s) as client:
         for name in names:
             try:
                 requests.delete_group(client, name)
             except BrokerError as error:
-                if not (if_exists and requests.is_missing_group(error)):
-                    raise
-                click.echo(f"There is no group {name}.")
+                if if_exists and requests.is_missing_group(error):
+                    click.echo(f"There is no group {name}.")
+                else:
+                    failures.append(str(error))
                 continue
             click.echo(f"Deleted group {name}.")
+    if failures:
+        raise CommandFailed("\n".join(failures))
 
 
 @groups.command("reset-offsets")

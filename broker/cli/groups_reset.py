@@ -42,14 +42,20 @@ class Move:
 
 
 def parse_topics(texts: Iterable[str]) -> dict[str, list[int] | None]:
-    """`topic` or `topic:0,1,2` -> {topic: partitions, or None for all}. Raises CommandFailed."""
+    """`topic` or `topic:0,1,2` -> {topic: partitions, or None for all}. Raises CommandFailed.
+
+    A topic may be named more than once: its partitions are all those that are named, or all there are.
+    """
     topics: dict[str, list[int] | None] = {}
     for text in texts:
         name, colon, listed = text.partition(":")
         indexes = listed.split(",")
         if not name or (colon and not all(part.isascii() and part.isdigit() for part in indexes)):
             raise CommandFailed(f"{text!r} is neither TOPIC nor TOPIC:PARTITION,PARTITION.")
-        topics[name] = sorted({int(part) for part in indexes}) if colon else None
+        before = topics.get(name, [])
+        topics[name] = (
+            sorted({int(part) for part in indexes} | {*before}) if colon and before is not None else None
+        )
     return topics
 
 
@@ -122,7 +128,7 @@ def from_csv(lines: Iterable[str], group_id: str) -> dict[TopicPartition, int]:
     CommandFailed naming the line.
     """
     offsets: dict[TopicPartition, int] = {}
-    reader = csv.reader(lines)
+    reader = csv.reader(_text_lines(lines))
     for row in reader:
         if not row:
             continue
@@ -135,7 +141,16 @@ def from_csv(lines: Iterable[str], group_id: str) -> dict[TopicPartition, int]:
             part.isascii() and part.strip().isdigit() for part in numbers
         ):
             raise CommandFailed(f"Line {reader.line_num} of the plan is not topic,partition,offset.")
-        offsets[row[0], int(row[1])] = int(row[2])
+        where = row[0], int(row[1])
+        if offsets.setdefault(where, int(row[2])) != int(row[2]):
+            raise CommandFailed(f"The plan names {where[0]}-{where[1]} twice, with different offsets.")
     if not offsets:
         raise CommandFailed(f"The plan has nothing for group {group_id}.")
     return offsets
+
+
+def _text_lines(lines: Iterable[str]) -> Iterable[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise CommandFailed("The plan is not UTF-8 text.") from error

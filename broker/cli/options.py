@@ -15,6 +15,7 @@ DEFAULT_TIMEOUT_S = 30.0
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 """`protocol.compression.Codec` by the names that users write; that module is not needed by most commands."""
 
+_LARGEST_TIMESTAMP_MS = (1 << 63) - 1
 _SIZE = re.compile(r"(\d+)\s*([kmg]i?)?b?", re.IGNORECASE)
 _SIZE_FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 
@@ -125,9 +126,12 @@ def compression_option(default: str) -> Callable[[Command], Command]:
 def moment(text: str) -> int:
     """An option's milliseconds since 1970, or an ISO date or date-time."""
     try:
-        return int(text) if text.lstrip("-").isdigit() else parse_moment(text)
-    except ValueError as error:
+        moment_ms = int(text) if text.lstrip("-").isdigit() else parse_moment(text)
+    except (ValueError, OverflowError) as error:  # the second where a zone leads out of the years 1 to 9999
         raise click.BadParameter(f"{text!r} is neither milliseconds nor an ISO date-time") from error
+    if abs(moment_ms) > _LARGEST_TIMESTAMP_MS:
+        raise click.BadParameter(f"{text!r} is more than a timestamp holds")
+    return moment_ms
 
 
 def escaped(text: str) -> bytes:

@@ -302,6 +302,24 @@ def test_what_cannot_be_reset(client: Client, cli: Callable[..., Result], tmp_pa
     assert "neither TOPIC nor" in cli("reset-offsets", "g-odd", "--topic", "odd:x", "--to-latest").output
     path.write_text("odd,9,1\n")
     assert "no partition odd-9" in cli("reset-offsets", "g-odd", "--from-file", str(path)).output
+    path.write_bytes(b"\xff\xfe")
+    assert "not UTF-8" in cli("reset-offsets", "g-odd", "--from-file", str(path)).output
+    huge = cli("reset-offsets", "g-odd", "--topic", "odd", "--to-datetime", "9" * 20)
+    assert (huge.exit_code, "more than a timestamp holds" in huge.output) == (2, True)
+
+
+def test_one_name_that_is_missing_does_not_keep_the_others(
+    client: Client, cli: Callable[..., Result]
+) -> None:
+    make_topic(client, "several", 1)
+    for name in ("g-first", "g-last"):
+        cli("reset-offsets", name, "--topic", "several", "--to-latest", "--execute")
+    shown = cli("describe", "g-first", "g-none", "g-last")
+    assert shown.exit_code == 1 and "Group g-none does not exist" in shown.output
+    assert shown.stdout.count("several") == 2
+    deleted = cli("delete", "g-first", "g-none", "g-last")
+    assert deleted.exit_code == 1 and "Deleted group g-last" in deleted.stdout
+    assert "g-none: GROUP_ID_NOT_FOUND" in deleted.output
 
 
 def test_older_versions_say_the_same(client: Client, process: FloeProcess) -> None:
@@ -328,12 +346,15 @@ def test_older_versions_say_the_same(client: Client, process: FloeProcess) -> No
 
 def test_topics_and_plans_as_text() -> None:
     assert parse_topics(["a", "b:2,0"]) == {"a": None, "b": [0, 2]}
+    assert parse_topics(["a:1", "a:0,1", "b", "b:1", "c:1", "c"]) == {"a": [0, 1], "b": None, "c": None}
     assert to_csv([Move("a", 0, None, 5, 5)]) == "a,0,5\n"
     assert from_csv(["g,a,0,5", "", '"h,",a,0,6'], "h,") == {("a", 0): 6}
     with pytest.raises(CommandFailed, match="Line 2 "):
         from_csv(["a,0,5", "a,0,x"], "g")
     with pytest.raises(CommandFailed, match="nothing for group g"):
         from_csv(["h,a,0,5"], "g")
+    with pytest.raises(CommandFailed, match="a-0 twice"):
+        from_csv(["a,0,5", "a,0,6"], "g")
 
 
 def test_what_is_no_assignment_is_empty() -> None:
