@@ -30,6 +30,9 @@ _SHOW_TABLES: Final = re.compile(r"\s*show\s+(?:all\s+)?tables\b", re.IGNORECASE
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _MISSING_TABLE: Final = re.compile(r'Table with name "?([^" ]+)"? does not exist')
 
+_INTERRUPTED: Final = "Query interrupted"
+"""What DuckDB makes of the KeyboardInterrupt that a Ctrl-C raises while it works."""
+
 INSTALL_HINT = "Install what it needs with: pip install 'floe[sql]'"
 
 
@@ -99,6 +102,10 @@ def sql(
             raise CommandFailed(f"{error}.", INSTALL_HINT) from error
         except duckdb.Error as error:
             raise CommandFailed(_without_guess(str(error)), _hint(client, text, str(error))) from error
+        except RuntimeError as error:
+            if str(error) != _INTERRUPTED:
+                raise
+            raise click.Abort from error
 
 
 def _check_statements(kinds: list[str]) -> None:

@@ -1,6 +1,7 @@
 """`floe tables` and `floe sql` against a real broker."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,6 +117,20 @@ def test_names_are_found_as_they_are_written(cli: Cli, tmp_path: Path) -> None:
         assert cli.json("sql", f"select count(*) n from {name}") == [{"n": 0}]
     assert 'double quotes: "dotted.v1"' in cli("sql", "select * from dotted.v1").output
     assert "switched-off has no table" in cli("sql", 'select * from "switched-off"').output
+
+
+def test_ctrl_c_ends_a_query_without_a_traceback(cli: Cli) -> None:
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        endless = (
+            "select count(*) from range(1000000000) a, range(1000000000) b where hash(a.range, b.range) = 1"
+        )
+        result = cli("sql", endless)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert result.exit_code == 1 and result.output.strip() == "Aborted!"
 
 
 def test_names_that_differ_by_case_alone(cli: Cli) -> None:
