@@ -8,38 +8,25 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import ClassVar
 
 import pytest
 from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from tests.clients.group_members import LIMIT_S, Seen, all_seen, members_of, share_evenly, wait_until
-from tests.clients.test_groups_confluent_kafka import (
+from tests.clients.confluent_members import (
     PARTITIONS,
     PER_PARTITION,
-    Confluent,
+    QUICK,
+    Modern,
+    come_and_go,
     committed,
     create,
+    described_at_work,
+    leave_and_return_as_the_same,
     produce,
 )
+from tests.clients.group_members import LIMIT_S, Seen, all_seen, members_of, share_evenly, wait_until
 from tests.floe_process import FloeProcess
-
-QUICK = {
-    "group.consumer.heartbeat.interval.ms": "300",
-    "group.consumer.min.heartbeat.interval.ms": "300",
-    "group.consumer.session.timeout.ms": "6000",
-    "group.consumer.min.session.timeout.ms": "6000",
-}
-
-
-class Modern(Confluent):
-    """A `GroupConsumer` of the new protocol: the broker has the time-outs."""
-
-    TIME_OUTS: ClassVar[dict[str, object]] = {}
-
-    def __init__(self, floe: FloeProcess, group: str, topic: str, **settings: object) -> None:
-        super().__init__(floe, group, topic, **{"group.protocol": "consumer", **settings})
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +38,7 @@ def quick_floe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FloeProcess
 
 @pytest.mark.parametrize("assignor", ["uniform", "range"])
 def test_members_come_and_go_and_every_record_is_delivered(quick_floe: FloeProcess, assignor: str) -> None:
-    topic = group = f"modern-share-{assignor}"
-    create(quick_floe, topic)
-    expected = produce(quick_floe, topic)
-    settings = {"group.remote.assignor": assignor}
-    with members_of(lambda: Modern(quick_floe, group, topic, **settings), KafkaException) as start:
-        one = start()
-        wait_until(lambda: all_seen([one], expected), "one member reads everything")
-        two, three = start(), start()
-        wait_until(lambda: share_evenly([one, two, three], PARTITIONS), "three members share")
-        expected |= produce(quick_floe, topic, PER_PARTITION)
-        wait_until(lambda: all_seen([one, two, three], expected), "three members read everything")
-        one.stop()
-        wait_until(lambda: share_evenly([two, three], PARTITIONS), "the others take over")
-        expected |= produce(quick_floe, topic, 2 * PER_PARTITION)
-        wait_until(lambda: all_seen([one, two, three], expected), "nothing is missing")
-    assert committed(quick_floe, group, topic) == [3 * PER_PARTITION] * PARTITIONS
+    come_and_go(quick_floe, Modern, f"modern-share-{assignor}", **{"group.remote.assignor": assignor})
 
 
 def test_a_killed_broker_comes_back_and_the_group_goes_on(start_floe: Callable[..., FloeProcess]) -> None:
@@ -111,41 +83,14 @@ def _assigned(admin: AdminClient, group: str) -> set[tuple[str, int]]:
 
 
 def test_a_static_member_returns_to_what_it_had(quick_floe: FloeProcess) -> None:
-    topic = group = "modern-static"
-    admin = create(quick_floe, topic)
-    instances = iter(["a", "b", "a"])
-    make = lambda: Modern(quick_floe, group, topic, **{"group.instance.id": next(instances)})  # noqa: E731
-    with members_of(make, KafkaException) as start:
-        one = start()
-        wait_until(lambda: one.assigned, "the first has something")
-        two = start()
-        wait_until(lambda: share_evenly([one, two], PARTITIONS), "two members share")
-        before, kept = set(one.assigned), set(two.assigned)
-        one.stop()
-        again = start()
-        wait_until(lambda: again.assigned, "it has something again")
-        assert again.assigned == before
-        assert two.assigned == kept
-        described = admin.describe_consumer_groups([group])[group].result(LIMIT_S)
-        assert {member.group_instance_id for member in described.members} == {"a", "b"}
+    leave_and_return_as_the_same(quick_floe, Modern, "modern-static")
 
 
 def test_what_administrators_see_and_do(quick_floe: FloeProcess) -> None:
     topic = group = "modern-admin"
-    admin = create(quick_floe, topic)
-    expected = produce(quick_floe, topic)
-    with members_of(lambda: Modern(quick_floe, group, topic), KafkaException) as start:
-        one = start()
-        wait_until(lambda: all_seen([one], expected), "everything is read")
-        described = admin.describe_consumer_groups([group])[group].result(LIMIT_S)
-        assert (described.state, described.type) == (ConsumerGroupState.STABLE, ConsumerGroupType.CONSUMER)
-        assert described.partition_assignor == "uniform"
-        (member,) = described.members
-        assert member.host == "/127.0.0.1"
-        assert {p.partition for p in member.assignment.topic_partitions} == set(range(PARTITIONS))
-        with pytest.raises(KafkaException, match="NON_EMPTY"):
-            admin.delete_consumer_groups([group])[group].result(LIMIT_S)
-        one.stop()
+    admin, described = described_at_work(quick_floe, Modern, topic)
+    assert (described.state, described.type) == (ConsumerGroupState.STABLE, ConsumerGroupType.CONSUMER)
+    assert described.partition_assignor == "uniform"
     listed = admin.list_consumer_groups(types={ConsumerGroupType.CONSUMER}).result(LIMIT_S)
     assert group in {listing.group_id for listing in listed.valid}
     admin.delete_consumer_groups([group])[group].result(LIMIT_S)

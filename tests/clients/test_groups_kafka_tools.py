@@ -14,8 +14,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.bench.brokers import find_kafka_jars
+from tests.clients.confluent_members import PARTITIONS, PER_PARTITION, create, produce
 from tests.clients.group_members import LIMIT_S, wait_until
-from tests.clients.test_groups_confluent_kafka import PARTITIONS, PER_PARTITION, create, produce
 from tests.floe_process import FLOE, FloeProcess
 
 TOPIC: Final = "described"

@@ -8,16 +8,17 @@ import pytest
 from confluent_kafka import ConsumerGroupType, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.clients.group_members import LIMIT_S, all_seen, members_of, share_evenly, wait_until
-from tests.clients.test_groups_confluent_kafka import (
+from tests.clients.confluent_members import (
     PARTITIONS,
     PER_PARTITION,
+    QUICK,
     Confluent,
+    Modern,
     committed,
     create,
     produce,
 )
-from tests.clients.test_groups_consumer_protocol import QUICK, Modern
+from tests.clients.group_members import LIMIT_S, all_seen, members_of, share_evenly, wait_until
 from tests.floe_process import FloeProcess
 
 

@@ -10,9 +10,8 @@ from typing import ClassVar
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from tests.clients.confluent_members import PARTITIONS, PER_PARTITION, QUICK, Confluent, create, produce
 from tests.clients.group_members import Member, all_seen, members_of, share_evenly, wait_until
-from tests.clients.test_groups_confluent_kafka import PARTITIONS, PER_PARTITION, Confluent, create, produce
-from tests.clients.test_groups_consumer_protocol import QUICK
 from tests.floe_process import FloeProcess
 
 KILLS = 20 if os.environ.get("FLOE_SOAK") == "1" else 2

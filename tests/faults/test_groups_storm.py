@@ -28,8 +28,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from broker.coordinator.group_records import decode, partition_for
 from broker.topics.names import CONSUMER_OFFSETS
 from protocol.messages.internal.offset_records import OffsetCommitKey
+from tests.clients.confluent_members import create
 from tests.clients.group_members import LIMIT_S, wait_until
-from tests.clients.test_groups_confluent_kafka import create
 from tests.floe_process import FloeProcess
 
 IS_LONG = os.environ.get("FLOE_SOAK") == "1"
