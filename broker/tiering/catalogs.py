@@ -24,6 +24,8 @@ _DRIVERS: Final = {
     "dynamodb": "boto3",
     "hive": "thrift",
 }
+_EXTRAS: Final = {"postgresql": "postgresql", "glue": "glue", "dynamodb": "glue", "hive": "hive"}
+"""Ours, by kind of catalog: what brings the driver."""
 
 
 class CatalogUnusable(Exception):
@@ -40,6 +42,10 @@ def properties(given: Mapping[str, str], data_dir: str, warehouse: str | None = 
         filled["uri"] = f"sqlite:///{Path(data_dir).absolute()}/catalog.db"
     if "type" not in filled and "py-catalog-impl" not in filled:
         filled["type"] = _type_of(filled["uri"]) if "uri" in filled else "sql"
+    if filled.get("type") == "hive":
+        # How the metastore shows columns, which no reader of Iceberg looks at: the other way it refuses every commit
+        # to a table that has timestamps, if it is a Hive 2.
+        filled.setdefault("hive.hive2-compatible", "true")
     place = warehouse or filled.get("warehouse")
     if place is None and filled.get("type") == "sql":
         place = f"{Path(data_dir).absolute()}/warehouse"
@@ -57,18 +63,21 @@ def _type_of(uri: str) -> str:
 
 def load(given: Mapping[str, str], name: str = NAME) -> Catalog:
     """Opens the catalog. Raises CatalogUnusable."""
-    from pyiceberg.catalog import load_catalog
+    from pyiceberg.catalog import AVAILABLE_CATALOGS, CatalogType, load_catalog
     from pyiceberg.exceptions import NotInstalledError
 
     from broker.tiering.local_files import IMPLEMENTATION
 
     _make_folder(given.get("uri", ""))
+    AVAILABLE_CATALOGS[CatalogType.HIVE] = _hive
     try:
         return load_catalog(name, **{"py-io-impl": IMPLEMENTATION, **given})
     except (ModuleNotFoundError, NotInstalledError) as error:
-        package = _DRIVERS.get(_kind(given)) or getattr(error, "name", None) or error
+        kind = _kind(given)
+        package = _DRIVERS.get(kind) or getattr(error, "name", None) or error
+        wanted = f"floe[{_EXTRAS[kind]}]" if kind in _EXTRAS else package
         raise CatalogUnusable(
-            f"the catalog needs the Python package {package}, which is not installed"
+            f"the catalog needs the Python package {package}, which is not installed: pip install '{wanted}'"
         ) from error
     except (ValueError, OSError) as error:
         raise CatalogUnusable(f"floe.table.catalog.*: {error}") from error
@@ -76,6 +85,12 @@ def load(given: Mapping[str, str], name: str = NAME) -> Catalog:
         raise CatalogUnusable(
             f"the catalog at {_without_password(given)} cannot be used: {_first_line(error)}"
         ) from error
+
+
+def _hive(name: str, given: Mapping[str, str]) -> Catalog:
+    from broker.tiering.hive_catalog import LastingHiveCatalog
+
+    return LastingHiveCatalog(name, **given)
 
 
 def _kind(given: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import CommitTableResponse, Table
@@ -16,6 +17,7 @@ from pyiceberg.table.update import TableRequirement, TableUpdate
 
 from broker.tiering import catalogs, data_files, local_files
 from broker.tiering.commit import Clock
+from broker.tiering.maintenance import Maintenance, MaintenanceSettings
 from broker.tiering.marked_table import FileTarget, Layout, Writer
 from broker.tiering.tables import TopicTable
 
@@ -138,3 +140,19 @@ def contents(made: SqlCatalog, identifier: Iterable[str] = IDENTIFIER) -> Counte
 
 def once(ends: dict[int, int]) -> Counter[tuple[int, int]]:
     return Counter((partition, offset) for partition, end in ends.items() for offset in range(end))
+
+
+def live(made: Catalog) -> None:
+    """The whole life of a table in it."""
+    table = TopicTable.open(made, IDENTIFIER, WRITER, VALUE)
+    for index in range(3):
+        put(table, {0: range(index * 10, index * 10 + 10)})
+    again = TopicTable.open(made, IDENTIFIER, WRITER, VALUE)
+    assert again.marks() == {0: 30}
+    done = Maintenance(again, MaintenanceSettings(snapshot_keep=1, snapshot_expire_ms=0)).run(
+        START_US // 1000 + (1 << 41), force=True
+    )
+    assert (done.files_before, done.files_after, done.snapshots_expired) == (3, 1, 3)
+    assert again.rewind({0: 15}).marks == {0: 15}
+    put(again, {0: range(15, 40)})
+    assert contents(made) == once({0: 40})

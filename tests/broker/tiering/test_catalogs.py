@@ -14,24 +14,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 
 from broker.tiering import catalogs
 from broker.tiering.catalogs import CatalogUnusable
-from broker.tiering.maintenance import Maintenance, MaintenanceSettings
 from broker.tiering.names import retired_identifier
 from broker.tiering.tables import TopicTable, Writer
 from tests.broker.tiering.rest_catalog import serving
 from tests.broker.tiering.tables_of_tests import (
     IDENTIFIER,
-    START_US,
     VALUE,
     WRITER,
     catalog,
     contents,
+    live,
     once,
     put,
 )
@@ -64,26 +62,17 @@ def test_the_kind_follows_from_the_address(given: dict[str, str], kind: str) -> 
     assert catalogs.properties(given, "/data", "/mnt/lake")["warehouse"] == "file:///mnt/lake"
 
 
-def _use(made: Catalog) -> None:
-    """The whole life of a table in it."""
-    table = TopicTable.open(made, IDENTIFIER, WRITER, VALUE)
-    for index in range(3):
-        put(table, {0: range(index * 10, index * 10 + 10)})
-    again = TopicTable.open(made, IDENTIFIER, WRITER, VALUE)
-    assert again.marks() == {0: 30}
-    done = Maintenance(again, MaintenanceSettings(snapshot_keep=1, snapshot_expire_ms=0)).run(
-        START_US // 1000 + (1 << 41), force=True
-    )
-    assert (done.files_before, done.files_after, done.snapshots_expired) == (3, 1, 3)
-    assert again.rewind({0: 15}).marks == {0: 15}
-    put(again, {0: range(15, 40)})
-    assert contents(made) == once({0: 40})
+def test_timestamps_of_a_hive_catalog_are_what_hive_2_knows() -> None:
+    given = {"uri": "thrift://hive:9083"}
+    assert catalogs.properties(given, "/data")["hive.hive2-compatible"] == "true"
+    chosen = {**given, "hive.hive2-compatible": "false"}
+    assert catalogs.properties(chosen, "/data")["hive.hive2-compatible"] == "false"
 
 
 def test_the_embedded_catalog(tmp_path: Path) -> None:
     made = catalogs.load(catalogs.properties({}, str(tmp_path / "new folder")))
     assert isinstance(made, SqlCatalog)
-    _use(made)
+    live(made)
     assert (tmp_path / "new folder" / "catalog.db").exists()
 
 
@@ -169,7 +158,7 @@ def _await_port(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
 def test_a_catalog_in_postgresql(tmp_path: Path, postgresql: str) -> None:
     made = catalogs.load(catalogs.properties({"uri": postgresql, "warehouse": str(tmp_path)}, "/unused"))
     assert isinstance(made, SqlCatalog)
-    _use(made)
+    live(made)
 
 
 def test_a_password_is_not_told(postgresql: str) -> None:
@@ -209,7 +198,7 @@ def s3() -> Iterator[dict[str, str]]:
 def test_a_warehouse_in_s3(tmp_path: Path, s3: dict[str, str]) -> None:
     made = catalogs.load(catalogs.properties(s3, str(tmp_path), "s3://lake/floe"))
     assert isinstance(made, SqlCatalog)
-    _use(made)
+    live(made)
     assert made.load_table("floe.orders").location() == "s3://lake/floe/floe/orders-id-of-orders"
     assert not list(tmp_path.rglob("*.parquet"))
 
@@ -226,7 +215,7 @@ def test_a_catalog_in_glue(s3: dict[str, str]) -> None:
     }
     made = catalogs.load(catalogs.properties(given, "/unused", "s3://lake/glue"))
     assert isinstance(made, GlueCatalog)
-    _use(made)
+    live(made)
     assert made.load_table("floe.orders").location() == "s3://lake/glue/floe/orders-id-of-orders"
     recreated = Writer(WRITER.cluster_id, WRITER.topic, "another id", 1)
     put(TopicTable.open(made, IDENTIFIER, recreated, VALUE), {0: range(3)})
@@ -241,7 +230,7 @@ def test_a_rest_catalog(tmp_path: Path) -> None:
     with serving(catalog(tmp_path)) as (server, uri):
         made = catalogs.load(catalogs.properties({"uri": uri}, "/unused"))
         assert isinstance(made, RestCatalog)
-        _use(made)
+        live(made)
         assert server.commits == 7, (
             "three commits, a compaction, an expiry, a rewind, and one more, each once"
         )
@@ -275,7 +264,10 @@ def test_a_rest_catalog_that_loses_its_answer(tmp_path: Path, status: int) -> No
     [
         ({"type": "cassandra", "uri": "x"}, "floe.table.catalog.*"),
         ({"type": "sql", "uri": "nonsense"}, "cannot be used"),
-        ({"type": "sql", "uri": "mysql://db/lake"}, "needs the Python package mysqlclient"),
+        (
+            {"type": "sql", "uri": "mysql://db/lake"},
+            "needs the Python package mysqlclient, which is not installed: pip install 'mysqlclient'",
+        ),
     ],
 )
 def test_a_catalog_that_cannot_be_used(given: dict[str, str], told: str) -> None:
