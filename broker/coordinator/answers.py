@@ -30,7 +30,8 @@ def not_found_message(broker: Broker, group_id: str, kind: str) -> str:
 def mapped(deferred: Deferred[S], function: Callable[[S], T]) -> Deferred[T]:
     """The value of `function` when the value of `deferred` is there."""
     result: Deferred[T] = Deferred()
-    deferred.then(lambda value: result.resolve(function(value)))
+    resolve = result.resolve
+    deferred.then(lambda value: resolve(function(value)))
     return result
 
 

@@ -90,7 +90,9 @@ if TYPE_CHECKING:
     from broker.config import BrokerConfig
     from broker.coordinator.offsets_topic import GroupLog
     from broker.coordinator.timers import Timers
+    from broker.coordinator.transactional_offsets import Producer
     from broker.request import Deferred
+    from protocol.keyed_batch import KeyedRecord
 
 log = logging.getLogger("floe.groups")
 
@@ -98,6 +100,9 @@ GROUPS_PER_TURN: Final = 200
 """How many groups are looked at for expired offsets before clients get their turn."""
 
 NO_TOPICS: Final = NoTopics()
+
+_SURELY_SHORT: Final = MAX_STRING_BYTES // 4
+"""Characters that are not too many bytes, whichever they are."""
 
 
 class GroupSettings(NamedTuple):
@@ -295,15 +300,16 @@ class GroupCoordinator:
     # --- offsets ------------------------------------------------------------------------------------------------
 
     def commit(self, commit: Commit) -> Deferred[list[ErrorCode]]:
-        """OffsetCommit: an error code for each offset, in order. `token` is given out here."""
+        """OffsetCommit: an error code for each offset, in order."""
         if _is_too_long(commit.group_id):
             return at_once([ErrorCode.INVALID_GROUP_ID] * len(commit.offsets))
         deferred, token = self._requests.park()
-        asked = commit._replace(token=token)
 
         def decide() -> Outcome:
-            group = self.groups.find(asked.group_id)
-            return decide_commit(group, asked, self.settings.max_metadata_length, self._host.clock_ms())
+            group = self.groups.find(commit.group_id)
+            return decide_commit(
+                group, commit, token, self.settings.max_metadata_length, self._host.clock_ms()
+            )
 
         self._run_when_created(decide, token, [WRITE_REFUSED] * len(commit.offsets))
         return deferred
@@ -428,32 +434,35 @@ class GroupCoordinator:
 
     def _commit(self, outcome: Outcome) -> bool:
         """Write, apply, set timers, and answer when it is durable. False: refused, and nothing has changed."""
-        index = (
-            partition_for(outcome.group_id, self._topic.partition_count) if self._topic.partition_count else 0
-        )
-        if outcome.events:
-            now_ms, offset = self._host.clock_ms(), 0
-            records = [encode(event) for event in outcome.events if event.__class__ is Record]
-            if records:
-                assert self._topic.partition_count, "whoever makes the first record waits for the topic"
-                try:
-                    offset = self._log.append(index, records, now_ms, outcome.producer)
-                except StorageFailed as failure:
-                    self._host.storage_failed(failure)
-                    return False
-                except ApiError as refusal:  # more than a segment holds
-                    log.error("group %s: nothing was written: %s", outcome.group_id, refusal.message)
-                    return False
+        group_id, events, replies, timers, producer = outcome
+        partition_count = self._topic.partition_count
+        index = partition_for(group_id, partition_count) if partition_count else 0
+        if events:
+            records = [encode(event) for event in events if event.__class__ is Record]
+            offset = self._write(group_id, index, records, producer) if records else 0
+            if offset < 0:
+                return False
             self._apply(outcome, index, offset)
-        if outcome.timers:
-            self._alarm.change(outcome.timers)
-        replies = outcome.replies
+        if timers:
+            self._alarm.change(timers)
         if replies and not (
-            self._topic.partition_count
-            and self._log.when_durable(index, Parked(self._requests.answer, replies))
+            partition_count and self._log.when_durable(index, Parked(self._requests.answer, replies))
         ):
             self._requests.answer(replies)
         return True
+
+    def _write(
+        self, group_id: str, index: int, records: Sequence[KeyedRecord], producer: Producer | None
+    ) -> int:
+        """The offset of the first; -1 if they are refused."""
+        assert self._topic.partition_count, "whoever makes the first record waits for the topic"
+        try:
+            return self._log.append(index, records, self._host.clock_ms(), producer)
+        except StorageFailed as failure:
+            self._host.storage_failed(failure)
+        except ApiError as refusal:  # more than a segment holds
+            log.error("group %s: nothing was written: %s", group_id, refusal.message)
+        return -1
 
     def _apply(self, outcome: Outcome, index: int, offset: int) -> None:
         groups = self.groups
@@ -466,6 +475,9 @@ class GroupCoordinator:
 
     def _run_when_created(self, decide: Callable[[], Outcome], token: int, refusal: Any) -> None:
         """Run what may write the first record, as soon as there is a topic for it."""
+        if self._topic.partition_count:
+            self._run(decide(), token, refusal)
+            return
         self._topic.run(
             lambda: self._run(decide(), token, refusal),
             lambda: self._requests.answer([Reply(token, refusal)]),
@@ -503,7 +515,10 @@ class GroupCoordinator:
 
 
 def _is_too_long(*texts: str | None) -> bool:
-    return any(text is not None and len(text.encode()) > MAX_STRING_BYTES for text in texts)
+    for text in texts:
+        if text is not None and len(text) > _SURELY_SHORT and len(text.encode()) > MAX_STRING_BYTES:
+            return True
+    return False
 
 
 def _format_uuid(value: bytes) -> str:

@@ -56,7 +56,6 @@ class CommitOffset(NamedTuple):
 class Commit(NamedTuple):
     """An OffsetCommit request. `retention_ms` is -1 where the broker's own applies."""
 
-    token: int
     group_id: str
     generation_id: int
     member_id: str
@@ -179,45 +178,43 @@ def _transactional_refusal(group: ClassicGroup | ConsumerGroup | None, commit: C
 
 
 def decide_commit(
-    group: ClassicGroup | ConsumerGroup | None, commit: Commit, max_metadata_length: int, now_ms: int
+    group: ClassicGroup | ConsumerGroup | None,
+    commit: Commit,
+    token: int,
+    max_metadata_length: int,
+    now_ms: int,
 ) -> Outcome:
     """What an OffsetCommit comes to. The answer is an error code for each of its offsets, in order."""
     refusal = commit_refusal(group, commit)
     if refusal:
         codes = [refusal] * len(commit.offsets)
-        return Outcome(commit.group_id, replies=[Reply(commit.token, codes)])
+        return Outcome(commit.group_id, replies=[Reply(token, codes)])
     expire_timestamp = (
         NO_EXPIRY if commit.retention_ms < 0 else min(now_ms + commit.retention_ms, MAX_TIMESTAMP_MS)
     )
     codes, events = [], []
-    for asked in commit.offsets:
-        metadata = asked.metadata
-        if len(metadata) > max_metadata_length or len(metadata.encode()) > MAX_METADATA_BYTES:
+    for topic, partition, offset, leader_epoch, metadata, timestamp_ms, _ in commit.offsets:
+        if metadata and (len(metadata) > max_metadata_length or len(metadata.encode()) > MAX_METADATA_BYTES):
             codes.append(ErrorCode.OFFSET_METADATA_TOO_LARGE)
             continue
         codes.append(ErrorCode.NONE)
-        timestamp_ms = asked.commit_timestamp_ms
         value = OffsetCommitValue(
-            offset=asked.offset,
-            leader_epoch=asked.leader_epoch,
+            offset=offset,
+            # The one version that has an expiry has no leader epoch.
+            leader_epoch=leader_epoch if expire_timestamp == NO_EXPIRY else -1,
             metadata=metadata,
             commit_timestamp=now_ms if timestamp_ms == -1 else timestamp_ms,
             expire_timestamp=expire_timestamp,
         )
-        if expire_timestamp != NO_EXPIRY:
-            value.leader_epoch = -1  # the one version that has an expiry has no leader epoch
-        events.append(
-            Record(
-                OffsetCommitKey(group=commit.group_id, topic=asked.topic, partition=asked.partition), value
-            )
-        )
+        stored = OffsetCommitKey(group=commit.group_id, topic=topic, partition=partition)
+        events.append(Record(stored, value))
     timers: list[TimerChange] = []
     if isinstance(group, ClassicGroup) and group.state in (STABLE, PREPARING):
         member = group.members.get(commit.member_id)
         if member is not None:  # a commit is a sign of life
             key = TimerKey(TimerKind.SESSION, commit.group_id, commit.member_id)
             timers.append(TimerChange(key, now_ms + member.session_timeout_ms))
-    return Outcome(commit.group_id, events, [Reply(commit.token, codes)], timers, commit.producer)
+    return Outcome(commit.group_id, events, [Reply(token, codes)], timers, commit.producer)
 
 
 # --- deletion and expiry ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ The checkpoint follows a partition only up to where no transaction is open, so i
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -106,7 +107,7 @@ class OffsetsTopic:
         self._broker = broker
         self._checkpoint_path = checkpoint_path
         self._checkpoint: GroupCheckpoint | None = None
-        self._changes: dict[int, Changes] = {}  # what the checkpoint lacks
+        self._changes: defaultdict[int, Changes] = defaultdict(dict)  # what the checkpoint lacks
 
     @property
     def partition_count(self) -> int:
@@ -151,7 +152,7 @@ class OffsetsTopic:
 
     def note(self, index: int, records: Sequence[KeyedRecord]) -> None:
         if self._checkpoint_path is not None:
-            self._changes.setdefault(index, {}).update(records)
+            self._changes[index].update(records)
 
     def when_durable(self, index: int, waiter: DurabilityWaiter) -> bool:
         partition = self._partition(index)

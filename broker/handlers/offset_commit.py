@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from broker.coordinator.answers import mapped
 from broker.coordinator.offsets import Commit, CommitOffset
-from broker.coordinator.outcome import NOBODY
 from protocol.errors import ErrorCode
 from protocol.messages.offset_commit import (
     OffsetCommitRequest,
@@ -36,16 +35,16 @@ _TOPIC_ID_VERSION: Final = 10
 def handle(broker: Broker, request: Request) -> OffsetCommitResponse | Deferred[OffsetCommitResponse]:
     message: OffsetCommitRequest = request.message
     offsets: list[CommitOffset] = []
-    refused: list[list[ErrorCode]] = []
+    refused: list[ErrorCode] = []
     for asked in message.topics:
         topic, unknown = _find(broker, asked, request.version)
-        codes = []
+        count = topic.partition_count if topic is not None else 0
         for partition in asked.partitions:
             index = partition.partition_index
-            if topic is None or not 0 <= index < topic.partition_count:
-                codes.append(unknown)
+            if topic is None or not 0 <= index < count:
+                refused.append(unknown)
                 continue
-            codes.append(ErrorCode.NONE)
+            refused.append(ErrorCode.NONE)
             offsets.append(
                 CommitOffset(
                     topic.name,
@@ -57,11 +56,9 @@ def handle(broker: Broker, request: Request) -> OffsetCommitResponse | Deferred[
                     topic.topic_id,
                 )
             )
-        refused.append(codes)
     if not offsets:
-        return _response(message, refused, [])
+        return _response(message, refused)
     commit = Commit(
-        NOBODY,
         message.group_id,
         message.generation_id_or_member_epoch,
         message.member_id,
@@ -70,7 +67,14 @@ def handle(broker: Broker, request: Request) -> OffsetCommitResponse | Deferred[
         message.retention_time_ms,
         request.version,
     )
-    return mapped(broker.groups.commit(commit), lambda codes: _response(message, refused, codes))
+
+    def decided(codes: list[ErrorCode]) -> OffsetCommitResponse:
+        if len(codes) != len(refused):
+            rest = iter(codes)
+            codes = [code or next(rest) for code in refused]
+        return _response(message, codes)
+
+    return mapped(broker.groups.commit(commit), decided)
 
 
 def _find(broker: Broker, asked: OffsetCommitRequestTopic, version: int) -> tuple[Topic | None, ErrorCode]:
@@ -81,23 +85,19 @@ def _find(broker: Broker, asked: OffsetCommitRequestTopic, version: int) -> tupl
     return topic, ErrorCode.UNKNOWN_TOPIC_ID if topic is None else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
 
-def _response(
-    message: OffsetCommitRequest, refused: list[list[ErrorCode]], codes: list[ErrorCode]
-) -> OffsetCommitResponse:
-    """`codes` are for the partitions that were not refused before, in the order of the request."""
-    decided = iter(codes)
+def _response(message: OffsetCommitRequest, codes: list[ErrorCode]) -> OffsetCommitResponse:
+    """`codes` are for all partitions, in the order of the request."""
+    each = iter(codes)
     return OffsetCommitResponse(
         topics=[
             OffsetCommitResponseTopic(
                 name=topic.name,
                 topic_id=topic.topic_id,
                 partitions=[
-                    OffsetCommitResponsePartition(
-                        partition_index=partition.partition_index, error_code=code or next(decided)
-                    )
-                    for partition, code in zip(topic.partitions, before)
+                    OffsetCommitResponsePartition(partition_index=partition.partition_index, error_code=code)
+                    for partition, code in zip(topic.partitions, each)
                 ],
             )
-            for topic, before in zip(message.topics, refused)
+            for topic in message.topics
         ]
     )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from broker.coordinator.answers import gathered, mapped
 from broker.coordinator.offsets import Commit, CommitOffset
-from broker.coordinator.outcome import NOBODY
 from broker.coordinator.transaction_decide import AddPartitions
 from broker.coordinator.transactional_offsets import Producer
 from broker.request import Deferred
@@ -87,7 +86,6 @@ def _commit(
 ) -> Deferred[list[ErrorCode]]:
     """An error for each offset, when both they and their being part of the transaction are durable."""
     commit = Commit(
-        NOBODY,
         message.group_id,
         message.generation_id,
         message.member_id,

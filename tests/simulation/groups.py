@@ -338,7 +338,6 @@ class SimulatedMember:
         chosen = random.sample(self.owned, min(len(self.owned), MOST_AT_ONCE))
         offsets = {partition: self.positions[partition] + random.randrange(10) for partition in chosen}
         commit = Commit(
-            NOBODY,
             GROUP,
             self.generation_id,
             self.member_id,

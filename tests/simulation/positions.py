@@ -13,7 +13,6 @@ from broker.coordinator.answers import mapped
 from broker.coordinator.assignors.spec import TopicPartition
 from broker.coordinator.coordinator import GroupCoordinator
 from broker.coordinator.offsets import Commit, CommitOffset
-from broker.coordinator.outcome import NOBODY
 from broker.request import Deferred
 from protocol.errors import ErrorCode
 from tests.broker.coordinator.consumer_harness import GROUP
@@ -113,7 +112,7 @@ class Positions:
         for partition, offset in offsets.items():
             name, index = world.named(partition)
             entries.append(CommitOffset(name, index, offset, topic_id=partition[0]))
-        commit = Commit(NOBODY, GROUP, member.generation, member.member_id, member.instance_id, entries)
+        commit = Commit(GROUP, member.generation, member.member_id, member.instance_id, entries)
 
         def answered(codes: list[ErrorCode]) -> list[ErrorCode]:
             world.ledger.commit_answered(member, offsets, codes[0])

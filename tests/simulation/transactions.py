@@ -25,7 +25,6 @@ from broker.coordinator.answers import gathered
 from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
 from broker.coordinator.group_records import partition_for
 from broker.coordinator.offsets import Commit, CommitOffset
-from broker.coordinator.outcome import NOBODY
 from broker.coordinator.transaction import OVER, Transactions
 from broker.coordinator.transaction_coordinator import (
     Marker,
@@ -288,7 +287,7 @@ class World:
         if code:
             reply(Granted(code))
             return
-        commit = Commit(NOBODY, GROUP, -1, "", None, [CommitOffset("input", 0, offset)], producer=producer)
+        commit = Commit(GROUP, -1, "", None, [CommitOffset("input", 0, offset)], producer=producer)
         both = gathered([self.groups.commit(commit), self.transactions.durable(transactional_id)])
         both.then(lambda results: reply(Granted(results[0][0])))
 

@@ -106,7 +106,7 @@ class Coordinated:
         self, offset: int, member_id: str = "", generation_id: int = -1, group: str = GROUP, **changes: Any
     ) -> ErrorCode:
         offsets = [CommitOffset("topic", 0, offset)]
-        commit = Commit(NOBODY, group, generation_id, member_id, None, offsets)._replace(**changes)
+        commit = Commit(group, generation_id, member_id, None, offsets)._replace(**changes)
         return value_of(self.groups.commit(commit))[0]
 
     def committed(self, partition: int = 0, group: str = GROUP) -> int | None:

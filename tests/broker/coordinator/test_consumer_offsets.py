@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from broker.coordinator.offsets import Commit, CommitOffset
-from broker.coordinator.outcome import NOBODY
 from protocol.errors import ErrorCode
 from tests.broker.coordinator.consumer_harness import GROUP, Coordinated, Member, joined_by_a_second, settle
 from tests.broker.coordinator.fakes import value_of
@@ -19,9 +18,7 @@ def commit(
     found = it.topics.by_name(topic)
     assert found is not None
     offsets = [CommitOffset(topic, index, 7, topic_id=found.topic_id) for index in indexes or (0,)]
-    codes = value_of(
-        it.groups.commit(Commit(NOBODY, GROUP, epoch, member_id, None, offsets, version=version))
-    )
+    codes = value_of(it.groups.commit(Commit(GROUP, epoch, member_id, None, offsets, version=version)))
     assert len(set(codes)) == 1
     return ErrorCode(codes[0])
 

@@ -11,7 +11,7 @@ from broker.coordinator.consumer_group import ConsumerGroup, GroupState
 from broker.coordinator.group_records import decode, decode_all, encode_key
 from broker.coordinator.groups import Groups
 from broker.coordinator.offsets import Commit, CommitOffset
-from broker.coordinator.outcome import NOBODY, Outcome
+from broker.coordinator.outcome import Outcome
 from tests.broker.coordinator.consumer_harness import GROUP, Coordinated, Member
 
 MEMBERS = (("a", None), ("b", None), ("c", "i"), ("d", "j"), ("e", None))
@@ -87,7 +87,7 @@ class Script:
         else:
             assert what == "commit"
             offsets = [CommitOffset("topic", number % 3, number, topic_id=(1).to_bytes(16, "big"))]
-            it.groups.commit(Commit(NOBODY, GROUP, member.epoch, member_id, None, offsets))
+            it.groups.commit(Commit(GROUP, member.epoch, member_id, None, offsets))
 
     def check(self) -> None:
         live = self.it.groups.groups

@@ -42,7 +42,7 @@ def test_a_commit_is_answered_when_it_is_durable_and_not_read_before() -> None:
     it.log.is_synchronous = False
     committing = it.groups.commit
     answers: list[object] = []
-    committing(Commit(0, GROUP, -1, "", None, [CommitOffset("topic", 0, 9)])).then(answers.append)
+    committing(Commit(GROUP, -1, "", None, [CommitOffset("topic", 0, 9)])).then(answers.append)
     it.groups.committed(GROUP, [("topic", 0)]).then(answers.append)
     assert answers == []
     it.log.sync()
@@ -172,7 +172,7 @@ def test_with_its_own_topic_everything_is_gone() -> None:
     it.commit(1, group="other")
     it.groups.topic_deleted("__consumer_offsets")
     assert list(it.groups.groups.ids()) == []
-    again = it.groups.commit(Commit(0, "other", -1, "", None, [CommitOffset("topic", 0, 2)]))
+    again = it.groups.commit(Commit("other", -1, "", None, [CommitOffset("topic", 0, 2)]))
     it.log.created()
     assert value_of(again) == [ErrorCode.NONE]
     assert it.committed(group="other") == 2

@@ -17,7 +17,7 @@ from broker.coordinator.consumer_group import ConsumerGroup
 from broker.coordinator.group_records import decode, encode_key
 from broker.coordinator.groups import Groups
 from broker.coordinator.offsets import Commit, CommitOffset
-from broker.coordinator.outcome import NOBODY, Record
+from broker.coordinator.outcome import Record
 from protocol.messages.internal.consumer_group_records import ConsumerGroupPartitionMetadataKey
 from protocol.messages.internal.offset_records import GroupMetadataKey, OffsetCommitKey
 from tests.broker.coordinator.consumer_harness import GROUP, HEARTBEAT_MS, SESSION_MS, Coordinated
@@ -91,7 +91,7 @@ class Script:
             member.leave(-2 if "instance_id" in member.settings and random.random() < 0.5 else -1)
         else:
             offsets = [CommitOffset("topic", random.randrange(3), random.randrange(99))]
-            self.it.groups.commit(Commit(NOBODY, GROUP, member.epoch, member.member_id, None, offsets))
+            self.it.groups.commit(Commit(GROUP, member.epoch, member.member_id, None, offsets))
 
     def classic_step(self) -> None:
         random = self.random
@@ -107,9 +107,9 @@ class Script:
             member.heartbeat()
         elif what == 6:
             offsets = [CommitOffset("topic", random.randrange(3), random.randrange(99))]
-            self.it.groups.commit(Commit(NOBODY, GROUP, member.generation, member.member_id, None, offsets))
+            self.it.groups.commit(Commit(GROUP, member.generation, member.member_id, None, offsets))
         else:
-            self.it.groups.commit(Commit(NOBODY, "simple", -1, "", None, [CommitOffset("topic", 0, 1)]))
+            self.it.groups.commit(Commit("simple", -1, "", None, [CommitOffset("topic", 0, 1)]))
 
     def records(self) -> list[Record]:
         log = self.it.log
