@@ -36,6 +36,7 @@ from wal.layout import (
 from wal.log import Log, LogConfig
 from wal.settling import Settling
 from wal.storage import Storage, read_file
+from wal.unopened import Unopened, look
 
 log = logging.getLogger("floe.wal")
 
@@ -57,6 +58,7 @@ class DataFolder:
         self._storage = storage
         self._flusher = flusher
         self._open: dict[TopicPartition, Log] = {}
+        self._unopened: dict[TopicPartition, Unopened] = {}
         self._settling: Settling | None = None
         self.root = root
         storage.lock(f"{root}/{LOCK}")
@@ -135,11 +137,12 @@ class DataFolder:
             recovery_point=self._recovery_points.get(key, 0),
             is_clean=self.was_clean or not is_known,
             now_ms=now_ms,
-            save_log_start=lambda offset: self._save_log_start(key, offset),
+            save_log_start=lambda offset: self.save_log_starts({key: offset}),
             settling=self._settling,
         )
         opened.save_recovery_point = lambda offset: self._save_recovery_point(key, offset)
         self._open[key] = opened
+        self._unopened.pop(key, None)
         for damage in opened.damage:
             log.error("%s", damage)
         return opened
@@ -164,6 +167,7 @@ class DataFolder:
         The new name, or None if there was no folder.
         """
         opened = self._open.pop(key, None)
+        self._unopened.pop(key, None)
         if opened is not None:
             opened.abandon()
         self._on_disk.discard(key)
@@ -208,12 +212,37 @@ class DataFolder:
             self.checkpoint()
             assert self._recovery_points[key] >= offset
 
-    def _save_log_start(self, key: TopicPartition, offset: int) -> None:
-        self._log_starts[key] = offset
-        self._write_log_starts()
+    def save_log_starts(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Make new log starts durable together; none goes back. Raises DiskFull: all stay as they were; StorageFailed.
 
-    def _write_log_starts(self) -> None:
-        replace_file(self._storage, self.root, LOG_START_CHECKPOINT, format_offsets(self._log_starts))
+        The file names every partition: a write for each of many would be quadratic.
+        """
+        moved = {key: offset for key, offset in starts.items() if offset > self._log_starts.get(key, 0)}
+        if moved:
+            self._write_log_starts(self._log_starts | moved)
+            self._log_starts.update(moved)
+
+    def _write_log_starts(self, starts: Mapping[TopicPartition, int] | None = None) -> None:
+        content = format_offsets(self._log_starts if starts is None else starts)
+        replace_file(self._storage, self.root, LOG_START_CHECKPOINT, content)
+
+    # --- retention --------------------------------------------------------------------------------------------
+
+    def may_be_due(self, key: TopicPartition, config: LogConfig, now_ms: int) -> bool:
+        """Whether retention may find something in a log, as far as can be told without opening it.
+
+        Raises StorageFailed.
+        """
+        if key in self._open or not self.was_clean:
+            return True
+        with_sizes = config.retention_bytes >= 0
+        known = self._unopened.get(key)
+        if known is None or (with_sizes and known.excess_bytes is None):
+            known = look(self._storage, partition_directory(self.root, *key), with_sizes)
+            if known is None:
+                return True
+            self._unopened[key] = known
+        return known.may_be_due(config, self._log_starts.get(key, 0), now_ms)
 
     # --- compaction -------------------------------------------------------------------------------------------
 

@@ -510,7 +510,6 @@ class Log:
 
         Records from `keep_from` on are still needed: neither age nor size lets them go.
         """
-        self.producers.expire(now_ms, self.config.producer_id_expiration_ms)
         return retention.enforce_retention(self, now_ms, keep_from)
 
     def delete_records_before(self, offset: int) -> int:

@@ -10,13 +10,19 @@ Only whole segments below the high watermark go, oldest first, in this order:
 A crash in between leaves files below a saved start, which the next start gives up. Without step 1, lost renames
 could leave a hole between segments; so where the disk is too full to save the start, segments go one by one, each
 rename synced before the next.
+
+The checkpoint of step 1 names every partition, so a round over many logs (`RetentionRound`) takes step 0 for all of
+them, then step 1 with one write, then 2 and 3. Others may use the logs in between.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from protocol.errors import ApiError, ErrorCode
+from wal.checkpoint import TopicPartition
 from wal.errors import DiskFull
 from wal.recovery import give_up_segment
 from wal.segment import Segment
@@ -26,11 +32,70 @@ if TYPE_CHECKING:
     from wal.log import Log
 
 
+class Planned(NamedTuple):
+    """A log with segments that may go once its new start is saved."""
+
+    key: TopicPartition
+    log: Log
+    log_start_offset: int
+
+
+class RetentionRound:
+    """Retention of many logs: `plan` each, `save` once, `carry_out` what was planned."""
+
+    def __init__(self, save_log_starts: Callable[[Mapping[TopicPartition, int]], None], now_ms: int) -> None:
+        """`save_log_starts` makes new log starts durable together, or raises DiskFull."""
+        self._save_log_starts = save_log_starts
+        self._now_ms = now_ms
+        self._starts_are_saved = True
+        self.planned: list[Planned] = []
+
+    def plan(self, key: TopicPartition, log: Log, keep_from: int | None = None) -> None:
+        """Find out what of a log is to go, see `enforce_retention`. Raises DiskFull, StorageFailed."""
+        start = plan(log, self._now_ms, keep_from)
+        if start is not None:
+            self.planned.append(Planned(key, log, start))
+
+    def save(self) -> None:
+        """Save all new starts with one write. Raises StorageFailed; a full disk makes the rest slower, no more."""
+        starts = {
+            key: start
+            for key, log, start in self.planned
+            if log.offline is None and start > log.log_start_offset
+        }
+        if starts:
+            try:
+                self._save_log_starts(starts)
+            except DiskFull:
+                self._starts_are_saved = False
+
+    def carry_out(self, planned: Planned) -> int:
+        """Delete what was planned for one log, if that is still in service; bytes freed. Raises StorageFailed."""
+        if planned.log.offline is not None:
+            return 0
+        return carry_out(planned.log, planned.log_start_offset, self._now_ms, self._starts_are_saved)
+
+
 def enforce_retention(log: Log, now_ms: int, keep_from: int | None = None) -> int:
     """Delete the segments that retention.ms, retention.bytes and the log start let go; bytes freed.
 
     A segment with records from `keep_from` on goes only if it lies below the log start.
     """
+    start = plan(log, now_ms, keep_from)
+    if start is None:
+        return 0
+    is_saved = True
+    if log.save_log_start is not None and start > log.log_start_offset:
+        try:
+            log.save_log_start(start)
+        except DiskFull:
+            is_saved = False
+    return carry_out(log, start, now_ms, is_saved)
+
+
+def plan(log: Log, now_ms: int, keep_from: int | None) -> int | None:
+    """Forget idle producers, and step 0: where the log is to start, which is saved next; None if nothing goes."""
+    log.producers.expire(now_ms, log.config.producer_id_expiration_ms)
     count = _count_deletable(log, now_ms, keep_from)
     if count and count == len(log.segments):
         if log.segments[-1].size == 0:
@@ -41,11 +106,20 @@ def enforce_retention(log: Log, now_ms: int, keep_from: int | None = None) -> in
             except DiskFull:  # no space for a new segment, so the last one stays: the others make some
                 count -= 1
     if count == 0:
-        return 0
+        return None
     snapshots = Snapshots(log.storage, log.directory, log.config, now_ms)
     snapshots.ensure(log.bases, count, log.loaded)
+    return log.bases[count]
+
+
+def carry_out(log: Log, start: int, now_ms: int, start_is_saved: bool) -> int:
+    """Steps 2 and 3: everything below `start` goes; bytes freed."""
+    count = bisect_left(log.bases, start)
+    if count == len(log.bases) or log.bases[count] != start:
+        return 0  # compaction has merged the segment that begins there: what is due is found again
+    start_is_saved = start_is_saved or start <= log.log_start_offset
+    log.log_start_offset = max(log.log_start_offset, start)
     deletable = log.segments[:count]
-    start_is_saved = _move_start(log, log.bases[count])
     log.segments, log.bases = log.segments[count:], log.bases[count:]
     freed = 0
     for segment in deletable:
@@ -85,20 +159,6 @@ def _is_too_old(segment: Segment, retention_ms: int, now_ms: int) -> bool:
     if newest < 0:  # records without timestamps: the file's own time, as in Kafka
         newest = segment.file.modified_ms()
     return now_ms - newest > retention_ms
-
-
-def _move_start(log: Log, offset: int) -> bool:
-    """Save and raise the log start offset; False if the disk is too full to save it."""
-    if offset <= log.log_start_offset:
-        return True
-    is_saved = True
-    if log.save_log_start is not None:
-        try:
-            log.save_log_start(offset)
-        except DiskFull:
-            is_saved = False
-    log.log_start_offset = offset
-    return is_saved
 
 
 def _give_up(log: Log, segment: Segment, now_ms: int, sync: bool) -> None:

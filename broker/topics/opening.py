@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from broker.topics.partition import Partition
 from wal.checkpoint import TopicPartition
+from wal.retention import RetentionRound
 
 if TYPE_CHECKING:
     from broker.topics.catalog import Topic
@@ -81,3 +82,14 @@ class TopicLogs:
     def has_records(self, topic: Topic, index: int) -> bool:
         """Whether the partition has a folder, without opening it."""
         return self._folder.has_folder(TopicPartition(topic.name, index))
+
+    def retention_may_be_due(self, topic: Topic, index: int, now_ms: int) -> bool:
+        """Whether there may be something to delete, as far as can be told without opening the log."""
+        key = TopicPartition(topic.name, index)
+        return self._folder.has_folder(key) and self._folder.may_be_due(
+            key, topic.config.log_config(), now_ms
+        )
+
+    def retention_round(self, now_ms: int) -> RetentionRound:
+        """A round of retention over logs of this folder."""
+        return RetentionRound(self._folder.save_log_starts, now_ms)

@@ -11,12 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import StorageFailed
+from wal.checkpoint import TopicPartition
 
 if TYPE_CHECKING:
     from broker.config import BrokerConfig
     from broker.runtime import Broker
-    from broker.topics.partition import Partition
+    from broker.topics.catalog import Topic
     from wal.data_folder import DataFolder
+    from wal.retention import Planned, RetentionRound
 
 log = logging.getLogger("floe.upkeep")
 
@@ -77,15 +79,27 @@ class Upkeep:
         )
 
     def _retention(self, now_ms: int) -> Iterator[Step]:
+        """All partitions in one round, so that their new starts are saved with one write."""
+        retention = self._broker.logs.retention_round(now_ms)
         for topic in list(self._broker.catalog.topics.values()):
             for index in range(topic.partition_count):
-                if self._broker.logs.has_records(topic, index):
-                    partition = topic.partition(index)
-                    if partition is not None:
-                        yield lambda partition=partition: self._retain(partition, now_ms)  # type: ignore[misc]
+                yield partial(self._plan, retention, topic, index, now_ms)
+        if retention.planned:
+            yield retention.save
+        for planned in retention.planned:
+            yield partial(self._carry_out, retention, planned)
 
-    def _retain(self, partition: Partition, now_ms: int) -> None:
-        keep_from = self._broker.tables.keep_from(partition) if partition.topic.has_table else None
-        freed = partition.log.enforce_retention(now_ms, keep_from)
+    def _plan(self, retention: RetentionRound, topic: Topic, index: int, now_ms: int) -> None:
+        if self._broker.catalog.topics.get(topic.name) is not topic:
+            return  # deleted since the round began
+        if not self._broker.logs.retention_may_be_due(topic, index, now_ms):
+            return
+        partition = topic.partition(index)
+        if partition is not None:
+            keep_from = self._broker.tables.keep_from(partition) if topic.has_table else None
+            retention.plan(TopicPartition(topic.name, index), partition.log, keep_from)
+
+    def _carry_out(self, retention: RetentionRound, planned: Planned) -> None:
+        freed = retention.carry_out(planned)
         if freed:
-            log.info("%s: retention freed %d bytes", partition, freed)
+            log.info("%s-%d: retention freed %d bytes", *planned.key, freed)

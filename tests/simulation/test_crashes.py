@@ -7,6 +7,7 @@ what every life found. FLOE_SOAK=1 runs 10,000 cycles instead of 300.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from tests.simulation.world import Broken, World
 from wal.flusher import Flusher
 
 if TYPE_CHECKING:
+    from wal.checkpoint import TopicPartition
     from wal.flusher import Durable, Mark
 
 CYCLES_PER_SEED = 10
@@ -22,8 +24,8 @@ SEEDS = 1000 if os.environ.get("FLOE_SOAK") == "1" else 30
 SEEDS_PER_TEST = max(1, SEEDS // 10)
 
 
-def live(seed: int, flusher: type[Flusher] = Flusher) -> None:
-    world = World(seed, flusher)
+def live(seed: int, flusher: type[Flusher] = Flusher, world_class: type[World] = World) -> None:
+    world = world_class(seed, flusher)
     try:
         for _ in range(CYCLES_PER_SEED):
             world.cycle()
@@ -53,3 +55,14 @@ def test_the_simulation_notices_a_flusher_that_lies(flusher: type[Flusher]) -> N
     with pytest.raises((Broken, AssertionError)):
         for seed in range(20):
             live(seed, flusher)
+
+
+class ForgetsLogStarts(World):
+    def save_log_starts(self, starts: Mapping[TopicPartition, int]) -> None:
+        return
+
+
+def test_the_simulation_notices_retention_that_does_not_save_its_starts() -> None:
+    with pytest.raises(Broken, match="deleted records are back"):
+        for seed in range(60):
+            live(seed, world_class=ForgetsLogStarts)

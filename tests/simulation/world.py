@@ -16,6 +16,7 @@ against a model of what clients were told:
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from protocol.errors import ApiError, StorageFailed
@@ -26,6 +27,7 @@ from wal.data_folder import DataFolder
 from wal.errors import DiskFull
 from wal.flusher import Durable, Flusher
 from wal.log import Log, LogConfig
+from wal.retention import RetentionRound
 
 ROOT = "/data"
 TOPIC_ID = bytes(range(16))
@@ -110,6 +112,8 @@ class World:
         self.plain = 0  # records of producers that are not idempotent, which are never sent twice
         self.plain_in_flight: list[tuple[TopicPartition, int, list[bytes]]] = []
         self.restarts = 0
+        self.quiet = 0  # logs that retention left alone without opening them
+        self._is_retaining = False
 
     # --- a life ---
 
@@ -146,7 +150,9 @@ class World:
         for sent in (sent for producer in self.producers for sent in producer.in_flight):
             sent.base_offset = -1
         self.plain_in_flight.clear()
-        wanted = [key for key in PARTITIONS if self.chance.random() < 0.9]
+        if self.chance.random() < 0.2:
+            self.retain()  # before anybody has opened a log
+        wanted = [key for key in PARTITIONS if key not in self.logs and self.chance.random() < 0.9]
         if self.chance.random() < 0.5:
             with self.folder.recovering():
                 for key in wanted:
@@ -299,16 +305,17 @@ class World:
             return
 
     def upkeep(self) -> None:
+        if self.chance.randrange(4) == 0:
+            self.retain()
+            return
         key = self.chance.choice(PARTITIONS)
         log = self.log(key)
         told = self.partitions[key]
         try:
-            kind = self.chance.randrange(4)
+            kind = self.chance.randrange(3)
             if kind == 0:
-                log.enforce_retention(self.now_ms)
-            elif kind == 1:
                 self.folder.checkpoint()
-            elif kind == 2:
+            elif kind == 1:
                 log.delete_due_files(self.now_ms)
             elif log.high_watermark > log.log_start_offset:
                 offset = self.chance.randint(log.log_start_offset, log.high_watermark)
@@ -317,6 +324,43 @@ class World:
             return
         finally:
             told.forget_below(log.log_start_offset)
+
+    def retain(self) -> None:
+        """A round of retention over some logs, with others at work between its steps."""
+        if self._is_retaining:
+            return
+        self._is_retaining = True
+        retention = RetentionRound(self.save_log_starts, self.now_ms)
+        try:
+            for key in self.chance.sample(PARTITIONS, self.chance.randint(1, len(PARTITIONS))):
+                self._plan(retention, key)
+                self._meanwhile()
+            retention.save()
+            for planned in retention.planned:
+                self._meanwhile()
+                retention.carry_out(planned)
+                told = self.partitions[planned.key]
+                told.log_start_offset = max(told.log_start_offset, planned.log.log_start_offset)
+        except DiskFull:
+            return
+        finally:
+            self._is_retaining = False
+            for key, log in self.logs.items():
+                self.partitions[key].forget_below(log.log_start_offset)
+
+    def save_log_starts(self, starts: Mapping[TopicPartition, int]) -> None:
+        self.folder.save_log_starts(starts)
+
+    def _plan(self, retention: RetentionRound, key: TopicPartition) -> None:
+        may_be_due = self.folder.may_be_due(key, self.config, self.now_ms)
+        self.quiet += not may_be_due
+        retention.plan(key, self.log(key))
+        if not may_be_due and retention.planned and retention.planned[-1].key == key:
+            raise Broken(f"{self.logs[key]}: retention found something where nothing was due")
+
+    def _meanwhile(self) -> None:
+        if self.chance.random() < 0.2:
+            self.one_step()
 
     def fill_disk(self) -> None:
         if self.storage.capacity is None:
@@ -394,6 +438,7 @@ class World:
         """Whatever is still in flight gets through in the end, once each."""
         self.storage.capacity = None
         self.start()
+        self.storage.capacity = None  # what happened before anybody opened a log may have filled the disk
         for producer in self.producers:
             for sent in list(producer.in_flight):
                 if not self._send(producer, sent):

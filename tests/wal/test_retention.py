@@ -8,10 +8,14 @@ import pytest
 
 from protocol.errors import ApiError, ErrorCode
 from tests.simulation.memory_storage import MemoryStorage
-from tests.wal.conftest import NOW_MS, append, batch, read_all
+from tests.wal.conftest import NOW_MS, TOPIC_ID, append, batch, fail, read_all
+from wal.checkpoint import TopicPartition, read_offsets
+from wal.data_folder import DataFolder
 from wal.errors import DiskFull
 from wal.flusher import Flusher
+from wal.layout import LOCK, LOG_START_CHECKPOINT
 from wal.log import Log, LogConfig
+from wal.retention import RetentionRound
 from wal.storage import Storage
 
 OpenLog = Callable[..., Log]
@@ -171,3 +175,119 @@ def test_a_log_start_beyond_the_active_segments_base(open_log: OpenLog, flusher:
     log = open_log(log_start_offset=3)
     assert (log.log_start_offset, log.log_end_offset) == (3, 5)
     assert log.config == LogConfig()
+
+
+# --- many logs ---
+
+AGED = LogConfig(segment_bytes=1000, retention_ms=5000)
+KEYS = [TopicPartition("t", index) for index in range(5)]
+
+
+@pytest.fixture
+def folder(root: str, storage: Storage, flusher: Flusher) -> DataFolder:
+    """Five logs, of which two segments are too old at NOW_MS + 13,000."""
+    folder = DataFolder(storage, root, flusher)
+    for key in KEYS:
+        fill(folder.open_log(key, AGED, TOPIC_ID, NOW_MS), flusher)
+    return folder
+
+
+def planned(folder: DataFolder) -> RetentionRound:
+    retention = RetentionRound(folder.save_log_starts, NOW_MS + 13_000)
+    for key, log in folder.open_logs.items():
+        retention.plan(key, log)
+    return retention
+
+
+def carry_out(retention: RetentionRound) -> list[int]:
+    return [retention.carry_out(planned) for planned in retention.planned]
+
+
+def starts(folder: DataFolder) -> list[int]:
+    return [log.log_start_offset for log in folder.open_logs.values()]
+
+
+def test_a_round_over_many_logs_saves_their_starts_with_one_write(
+    folder: DataFolder, storage: Storage, root: str
+) -> None:
+    retention = planned(folder)
+    if isinstance(storage, MemoryStorage):
+        storage.trace.clear()
+    assert starts(folder) == [0] * 5
+    retention.save()
+    assert starts(folder) == [0] * 5  # readers still have them
+    assert all(carry_out(retention))
+    assert starts(folder) == [8] * 5
+    assert read_offsets(storage, root, LOG_START_CHECKPOINT) == dict.fromkeys(KEYS, 8)
+    if isinstance(storage, MemoryStorage):
+        renamed = [path for operation, path in storage.trace if operation == "rename"]
+        assert sum(LOG_START_CHECKPOINT in path for path in renamed) == 1
+
+
+def test_a_crash_between_save_and_deletion_takes_nothing_back(
+    folder: DataFolder, storage: Storage, root: str, flusher: Flusher
+) -> None:
+    retention = planned(folder)
+    retention.save()
+    storage.unlock(f"{root}/{LOCK}")
+    again = DataFolder(storage, root, flusher)
+    for key in KEYS:
+        log = again.open_log(key, AGED, TOPIC_ID, NOW_MS)
+        assert log.log_start_offset == 8
+        assert [offset for offset, _ in read_all(log)] == list(range(8, 20))
+
+
+def test_a_start_that_others_moved_on_meanwhile_stays(
+    folder: DataFolder, storage: Storage, root: str
+) -> None:
+    retention = planned(folder)
+    assert folder.open_logs[KEYS[1]].delete_records_before(17) == 17
+    retention.save()
+    assert all(carry_out(retention))
+    assert starts(folder) == [8, 17, 8, 8, 8]
+    assert read_offsets(storage, root, LOG_START_CHECKPOINT)[KEYS[1]] == 17
+
+
+def test_a_log_that_is_deleted_meanwhile_passes_its_start_to_nobody(
+    folder: DataFolder, storage: Storage, root: str, flusher: Flusher
+) -> None:
+    retention = planned(folder)
+    folder.delete_log(KEYS[0], TOPIC_ID)
+    successor = folder.open_log(KEYS[0], AGED, TOPIC_ID, NOW_MS)
+    fill(successor, flusher, 1)
+    retention.save()
+    freed = carry_out(retention)
+    assert freed[0] == 0 and all(freed[1:])
+    assert successor.log_start_offset == 0
+    assert KEYS[0] not in read_offsets(storage, root, LOG_START_CHECKPOINT)
+
+
+def memory_folder() -> tuple[MemoryStorage, DataFolder]:
+    storage = MemoryStorage("/data")
+    flusher = Flusher(storage, lambda durables: [durable.apply() for durable in durables] and None, fail)
+    folder = DataFolder(storage, "/data", flusher)
+    for key in KEYS:
+        fill(folder.open_log(key, AGED, TOPIC_ID, NOW_MS), flusher)
+    return storage, folder
+
+
+def test_a_round_on_a_disk_too_full_to_save_it_frees_space_all_the_same() -> None:
+    storage, folder = memory_folder()
+    retention = planned(folder)
+    storage.capacity = storage.used_bytes()
+    retention.save()
+    storage.trace.clear()
+    assert all(carry_out(retention))
+    assert starts(folder) == [8] * 5
+    synced = [path for operation, path in storage.trace if operation == "sync_directory"]
+    assert [synced.count(log.directory) for log in folder.open_logs.values()] == [2] * 5  # each rename
+
+
+def test_a_refused_log_start_is_not_saved_with_the_next() -> None:
+    storage, folder = memory_folder()
+    storage.capacity = storage.used_bytes()
+    with pytest.raises(DiskFull):
+        folder.open_logs[KEYS[0]].delete_records_before(3)
+    storage.capacity = None
+    folder.open_logs[KEYS[1]].delete_records_before(2)
+    assert read_offsets(storage, "/data", LOG_START_CHECKPOINT) == {KEYS[1]: 2}

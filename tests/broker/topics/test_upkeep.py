@@ -13,7 +13,7 @@ from tests.broker.topics.conftest import NOW_MS, Bench
 from tests.broker.topics.test_partition import NEWEST, batch
 from wal.checkpoint import TopicPartition, read_offsets
 from wal.errors import DiskFull, StorageFailed
-from wal.layout import RECOVERY_POINT_CHECKPOINT
+from wal.layout import LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT
 
 HOUR_MS = 3_600_000
 
@@ -93,6 +93,66 @@ def test_a_partition_without_records_is_not_opened(bench: Bench) -> None:
     upkeep = Upkeep(host, bench.folder, bench.config)
     host.run(upkeep, NOW_MS + HOUR_MS)
     assert bench.folder.open_logs == {}
+
+
+def restarted(bench: Bench) -> Bench:
+    """After a clean stop, with no log open."""
+    bench.folder.close()
+    again = Bench(bench.storage)
+    again.now_ms = bench.now_ms
+    return again
+
+
+def test_an_idle_log_is_opened_when_something_of_it_is_due(bench: Bench) -> None:
+    settings = {"retention_ms": str(HOUR_MS), "segment_bytes": "1048576"}
+    three_segments(bench, bench.topic(**settings))
+    bench = restarted(bench)
+    topic = bench.topic(**settings)
+    host: Any = Host(bench, topic)
+    upkeep = Upkeep(host, bench.folder, bench.config)
+    host.run(upkeep, NOW_MS + HOUR_MS // 2)
+    assert bench.folder.open_logs == {} and not list(topic.made_partitions())
+    host.run(upkeep, NOW_MS + 2 * HOUR_MS)
+    partition = topic.partition(0)
+    assert partition is not None and partition.log.log_start_offset >= 2
+
+
+def test_a_topic_that_goes_during_a_round_is_left_alone(bench: Bench) -> None:
+    topic = bench.topic(retention_ms=str(HOUR_MS), segment_bytes="1048576")
+    partition = three_segments(bench, topic)
+    host: Any = Host(bench, topic)
+    upkeep = Upkeep(host, bench.folder, bench.config)
+    bench.now_ms = NOW_MS + 2 * HOUR_MS
+    steps = upkeep.due(bench.now_ms)
+    for step in steps:
+        step()
+        if partition.log.flusher.is_dirty:  # planned: the state of producers is written
+            break
+    else:
+        pytest.fail("nothing was planned")
+    bench.logs.delete(topic)
+    successor = bench.topic()
+    host.catalog.topics["t"] = successor
+    for step in steps:
+        step()
+    assert read_offsets(bench.storage, "/data", LOG_START_CHECKPOINT) == {}
+    assert host.failures == []
+
+
+def test_all_partitions_share_the_write_of_their_starts(bench: Bench) -> None:
+    topic = bench.topic(partitions=4, retention_ms=str(HOUR_MS))
+    for index in range(4):
+        partition = topic.partition(index)
+        assert partition is not None
+        partition.append(memoryview(batch(b"a")), NEWEST, NOW_MS)
+    bench.flusher.run_round()
+    host: Any = Host(bench, topic)
+    upkeep = Upkeep(host, bench.folder, bench.config)
+    host.run(upkeep, NOW_MS + 2 * HOUR_MS)
+    written = [path for operation, path in bench.storage.trace if operation == "rename"]
+    assert sum(LOG_START_CHECKPOINT in path for path in written) == 1
+    saved = read_offsets(bench.storage, "/data", LOG_START_CHECKPOINT)
+    assert saved == {TopicPartition("t", index): 1 for index in range(4)}
 
 
 def test_recovery_points_and_the_catalogs_checkpoint_are_saved(bench: Bench) -> None:
