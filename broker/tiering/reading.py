@@ -8,6 +8,7 @@ control batches and aborted transactions. The files belong to the broker; this s
 - Files are opened by name when they are reached. One that is gone (deleted, or swapped by compaction) makes the folder
   be listed again; what was read stays read, batches below the next offset are skipped. Offsets that no file has are
   gone: that is what compaction and deletion leave.
+- A folder without a segment is one that was taken away, as that of a deleted topic: nothing is known of its records.
 - Bytes that are no batch are looked at again, with files opened anew. If they still are none, the partition is damaged
   there: `Damaged` says where, and the caller keeps what came before.
 """
@@ -105,7 +106,11 @@ class _Reader:
 
     def chunks(self, max_bytes: int) -> Iterator[Chunk]:
         while self._next_offset < self._end_offset:
-            for base_offset in self._segments():
+            bases = self._segments()
+            if bases is None:
+                self._look_again("there is no segment")
+                continue
+            for base_offset in bases:
                 try:
                     for chunk in self._segment_chunks(base_offset):
                         yield chunk
@@ -128,10 +133,13 @@ class _Reader:
         if self._looks >= LOOKS:
             raise Damaged(self._folder, self._next_offset, reason)
 
-    def _segments(self) -> list[int]:
-        """Base offsets of the segments from the one with the next offset on, as the folder is now."""
+    def _segments(self) -> list[int] | None:
+        """Base offsets of the segments from the one with the next offset on, as the folder is now; None if it has not
+        a single one."""
         names = self._storage.list(self._folder)
         bases = sorted(base for name in names if (base := parse_base_offset(name, LOG_SUFFIX)) is not None)
+        if not bases:
+            return None
         first = max(0, bisect_right(bases, self._next_offset) - 1)
         return [base for base in bases[first:] if base < self._end_offset]
 

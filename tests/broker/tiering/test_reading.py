@@ -149,6 +149,33 @@ def test_files_deleted_meanwhile_are_a_gap(make: Callable[..., Made]) -> None:
     )
 
 
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_folder_that_was_taken_away_is_no_gap(make: Callable[..., Made], has_begun: bool) -> None:
+    """That of a topic which is deleted while a job reads it: its records are somewhere else."""
+    log, storage = make(segment_bytes=1_000)
+    for _ in range(40):
+        append(log, b"x" * 100)
+    sync(log)
+    chunks = read(storage, LogRange(log.directory, 0, log.last_stable_offset), 1 << 30, 300)
+    reached = next(chunks).next_offset if has_begun else 0
+    storage.rename(log.directory, f"{log.directory}.gone-delete")
+    with pytest.raises(Damaged, match="no segment") as damaged:
+        for chunk in chunks:
+            reached = chunk.next_offset
+    assert damaged.value.offset == reached < log.bases[2]
+
+
+def test_all_segments_of_a_range_deleted_are_a_gap(make: Callable[..., Made]) -> None:
+    log, storage = make(segment_bytes=1_000)
+    for _ in range(40):
+        append(log, b"x" * 100)
+    sync(log)
+    for base in log.bases[:-1]:
+        storage.unlink(f"{log.directory}/{base:020d}.log")
+    [chunk] = read(storage, LogRange(log.directory, 0, log.bases[-1]), 1 << 30, 300)
+    assert (bytes(chunk.data), chunk.next_offset) == (b"", log.bases[-1])
+
+
 def test_a_segment_swapped_meanwhile_is_read_anew(make: Callable[..., Made]) -> None:
     """As compaction does: one file takes the place of two, its batches elsewhere."""
     log, storage = make(segment_bytes=1_000)
