@@ -7,7 +7,7 @@ nothing and what is busy costs one call per look.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.errors import ApiError
@@ -115,6 +115,26 @@ class Behind:
 
     def _add(self, topic: Topic, index: int) -> None:
         self.topics.setdefault(topic.topic_id, set()).add(index)
+
+    def end_offsets(self, topic: Topic) -> dict[int, int]:
+        """Up to where the partitions that are behind can be read now."""
+        found = {}
+        for index in self.topics.get(topic.topic_id, ()):
+            partition = topic.partition(index)
+            if partition is not None and self._broker.logs.has_records(topic, index):
+                found[index] = partition.log.last_stable_offset
+        return found
+
+    def is_tabled(self, topic: Topic, end_offsets: Mapping[int, int]) -> bool:
+        """Whether the partitions are in the table up to these offsets, as far as they can be read."""
+        held = self.held.get(topic.topic_id, {})
+        for index, end_offset in end_offsets.items():
+            partition = topic.partition(index)
+            if partition is None or index in held or self.tabled_offset(topic, index) >= end_offset:
+                continue
+            if partition.log.log_start_offset < end_offset:  # else they were deleted
+                return False
+        return True
 
     # --- a commit ---------------------------------------------------------------------------------------------
 

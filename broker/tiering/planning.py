@@ -5,7 +5,8 @@ A topic is *dirty* from its first record that is not in the table on. It is due 
 not in here at all, so that ten thousand idle ones cost nothing.
 
 A busy topic is due sooner by as long as its last commit took, up to half the interval: so that a record is in the
-table `interval_ms` after it was written, however long the commits of such a topic take.
+table `interval_ms` after it was written, however long the commits of such a topic take. Between the beginnings of two
+commits lies half an interval at the least, or the first of them, where that takes longer.
 
 A failure makes the topic wait, twice as long each time (`FIRST_BACK_OFF_MS` to `MAX_BACK_OFF_MS`, with jitter); so does
 a commit that failed for all alike, as when the catalog is away. A commit that ended early because there is more makes
@@ -38,6 +39,7 @@ class _Dirty:
         "bytes",
         "due_ms",
         "failures",
+        "is_asked",
         "is_running",
         "not_before_ms",
         "pace",
@@ -54,7 +56,9 @@ class _Dirty:
         self.failures = 0
         self.is_running = False
         self.started_ms = now_ms
-        # The same of records that came after the commit under way had begun; None: none did.
+        # Somebody wants another commit after the one under way.
+        self.is_asked = False
+        # Since when and how many bytes, of records that came after the commit under way had begun; None: none did.
         self.again_since_ms: int | None = None
         self.again_bytes = 0
 
@@ -89,7 +93,7 @@ class Planner:
         if dirty is None:
             dirty = self._dirty[topic] = _Dirty(pace, now_ms)
             self._push(topic, dirty)
-        dirty.pace = pace
+        before, dirty.pace = dirty.pace, pace
         if dirty.is_running:
             if dirty.again_since_ms is None:
                 dirty.again_since_ms = now_ms
@@ -98,6 +102,8 @@ class Planner:
             dirty.bytes += byte_count
             if dirty.bytes >= pace.commit_bytes:
                 self._bring_forward(topic, dirty, now_ms)
+            elif pace.interval_ms < before.interval_ms:
+                self._bring_forward(topic, dirty, max(now_ms, dirty.since_ms + pace.interval_ms))
 
     def ask(self, topic: bytes, pace: Pace, now_ms: int) -> None:
         """Somebody wants a commit now: no interval and no back-off."""
@@ -105,7 +111,7 @@ class Planner:
         dirty = self._dirty[topic]
         dirty.not_before_ms = 0
         if dirty.is_running:
-            dirty.again_since_ms = now_ms - pace.interval_ms
+            dirty.is_asked = True
         else:
             self._bring_forward(topic, dirty, now_ms)
 
@@ -139,6 +145,7 @@ class Planner:
             return
         dirty.is_running, dirty.failures = False, 0
         again_since_ms, again_bytes = dirty.again_since_ms, dirty.again_bytes
+        is_asked, dirty.is_asked = dirty.is_asked, False
         if has_newer and again_since_ms is None:
             again_since_ms = dirty.started_ms
         dirty.again_since_ms, dirty.again_bytes = None, 0
@@ -147,10 +154,10 @@ class Planner:
             self._schedule(topic, dirty, now_ms)
         elif again_since_ms is not None:
             dirty.since_ms, dirty.bytes = again_since_ms, again_bytes
-            is_full = dirty.bytes >= dirty.pace.commit_bytes
+            is_urgent = is_asked or dirty.bytes >= dirty.pace.commit_bytes
             interval_ms = dirty.pace.interval_ms
             ahead_ms = min(now_ms - dirty.started_ms, interval_ms // 2)
-            self._schedule(topic, dirty, now_ms if is_full else again_since_ms + interval_ms - ahead_ms)
+            self._schedule(topic, dirty, now_ms if is_urgent else again_since_ms + interval_ms - ahead_ms)
         else:
             del self._dirty[topic]
 
@@ -162,16 +169,15 @@ class Planner:
         back_off_ms = min(MAX_BACK_OFF_MS, FIRST_BACK_OFF_MS << min(dirty.failures, 16))
         wait_ms = round(back_off_ms * (0.75 + 0.25 * chance))
         dirty.failures += 1
-        dirty.is_running = False
+        dirty.is_running = dirty.is_asked = False
         dirty.bytes += dirty.again_bytes
         dirty.again_since_ms, dirty.again_bytes = None, 0
         dirty.not_before_ms = now_ms + wait_ms
         self._schedule(topic, dirty, dirty.not_before_ms)
         return wait_ms
 
-    def _bring_forward(self, topic: bytes, dirty: _Dirty, now_ms: int) -> None:
-        due_ms = max(now_ms, dirty.not_before_ms)
-        if due_ms < dirty.due_ms:
+    def _bring_forward(self, topic: bytes, dirty: _Dirty, due_ms: int) -> None:
+        if max(due_ms, dirty.not_before_ms) < dirty.due_ms:
             self._schedule(topic, dirty, due_ms)
 
     def _schedule(self, topic: bytes, dirty: _Dirty, due_ms: int) -> None:

@@ -15,6 +15,7 @@ import logging
 import random
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.tiering.behind import Behind
@@ -50,8 +51,29 @@ MAINTENANCE_COUNTS: Final = (
 )
 """Of `maintenance.Maintained`: what the steps of one maintenance are added up in."""
 
+MAINTENANCE_PAUSE_MS: Final = 60_000
+MAX_MAINTENANCE_PAUSE_MS: Final = 3_600_000
+"""How long a table whose maintenance has failed is left as it is: twice as long with each failure."""
+
 FENCED: Final = "Fenced"
 """The worker's exception when another broker has taken the table over: trying again would be a fight."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    """Somebody who wants a topic's records in its table, up to these offsets by partition."""
+
+    end_offsets: dict[int, int]
+    done: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unmaintained:
+    """A table whose maintenance has failed, so many times in a row."""
+
+    failures: int
+    next_try_ms: int
+    reason: str
 
 
 class Tables:
@@ -74,13 +96,14 @@ class Tables:
         self._final_jobs: list[dict[str, Any]] = []
         self._maintenance: dict[bytes, None] = {}
         """Topics whose table wants maintenance, when there is nothing else to do."""
+        self._unmaintained: dict[bytes, _Unmaintained] = {}
         self._wake = asyncio.Event()
         self.behind = Behind(broker, folder, self.tabled, self._wake.set)
         self.jobs = Jobs(broker, self.catalog, self.tabled)
         self._loop = asyncio.get_running_loop()
         self._saved_s = self._loop.time()
         self._closing = asyncio.Event()
-        self._waiters: dict[bytes, list[asyncio.Future[dict[str, Any]]]] = {}
+        self._waiters: dict[bytes, list[_Waiter]] = {}
 
     def _where(self) -> str:
         """What tells one catalog from another: a digest, as there may be a password in it."""
@@ -139,6 +162,7 @@ class Tables:
         self.planner.forget(topic_id)
         self.errors.pop(topic_id, None)
         self._maintenance.pop(topic_id, None)
+        self._unmaintained.pop(topic_id, None)
         self._answer(topic_id)
 
     def keep_from(self, partition: Partition) -> int | None:
@@ -261,7 +285,7 @@ class Tables:
             return
         tabled = self.jobs.keep(topic, result)
         is_behind = self.behind.committed(topic, result)
-        if result["maintenance_due"]:
+        if result["maintenance_due"] and self._may_be_maintained(topic_id):
             self._maintenance[topic_id] = None
         if self.errors.pop(topic_id, None) is not None:
             log.info("table %s is committed again", tabled.table)
@@ -291,18 +315,41 @@ class Tables:
         self.errors[topic_id] = reason
 
     async def _maintain(self, topic_id: bytes) -> None:
-        """Keep a table small. What fails is tried again when a later commit says that it is due."""
+        """Keep a table small. What fails is tried again when a later commit says that it is due, after a pause."""
         del self._maintenance[topic_id]
         topic = self._broker.catalog.by_id.get(topic_id)
         if topic is not None and topic.has_table:
             try:
                 result = await self.have_done(topic, "maintain", force=False)
-                if result["has_more"]:  # behind the other tables, and behind the commits that are due
-                    self._maintenance[topic_id] = None
             except (JobFailed, WorkerDied) as failure:
-                log.warning("the table of topic %s could not be maintained: %s", topic.name, failure)
+                self._put_off(topic, str(failure))
             except WorkerClosed:
                 return
+            else:
+                if self._unmaintained.pop(topic_id, None) is not None:
+                    log.info("the table of topic %s is maintained again", topic.name)
+                if result["has_more"]:  # behind the other tables, and behind the commits that are due
+                    self._maintenance[topic_id] = None
+
+    def _may_be_maintained(self, topic_id: bytes) -> bool:
+        before = self._unmaintained.get(topic_id)
+        return before is None or self._broker.clock_ms() >= before.next_try_ms
+
+    def _put_off(self, topic: Topic, reason: str) -> None:
+        before = self._unmaintained.get(topic.topic_id)
+        failures = before.failures + 1 if before is not None else 1
+        pause_ms = min(MAINTENANCE_PAUSE_MS << min(failures - 1, 16), MAX_MAINTENANCE_PAUSE_MS)
+        self._unmaintained[topic.topic_id] = _Unmaintained(
+            failures, self._broker.clock_ms() + pause_ms, reason
+        )
+        if before is None or before.reason != reason:
+            log.warning(
+                "the table of topic %s could not be maintained, next attempt in %.0f min at the earliest; commits go "
+                "on: %s",
+                topic.name,
+                pause_ms / 60_000,
+                reason,
+            )
 
     async def have_done(self, topic: Topic, kind: str, **fields: Any) -> dict[str, Any]:
         """A job on a topic's table that leaves the log alone (`maintain`, `rewind`).
@@ -324,16 +371,22 @@ class Tables:
             fields["quiet_below"] = result["quiet_below"]
 
     async def _finish(self, job: dict[str, Any]) -> None:
-        """A job of a deleted topic: a drop is tried once per run of the broker, a last commit once."""
+        """A job of a deleted topic: a drop is tried once per run of the broker, a last commit until it fails."""
         what = "deleted with its topic" if job["kind"] == "drop" else "completed after the topic was deleted"
         try:
-            await self.jobs.run_late(job)
+            result = await self.jobs.run_late(job)
         except WorkerClosed:
             return
         except (JobFailed, WorkerDied) as failure:
             log.warning("the table of topic %s could not be %s: %s", job["topic"], what, failure)
             return
-        log.info("the table of topic %s was %s", job["topic"], what)
+        if result.get("held"):
+            reasons = "; ".join(result["held"].values())
+            log.warning("the table of topic %s could not be %s: %s", job["topic"], what, reasons)
+        elif result.get("more"):  # from where it is now, as the table says
+            self._final_jobs.append(job)
+        else:
+            log.info("the table of topic %s was %s", job["topic"], what)
         if job in self.tabled.drops:
             self.tabled.drops.remove(job)
             self.tabled.is_saved = False
@@ -343,18 +396,25 @@ class Tables:
     async def commit_now(self, topic: Topic) -> None:
         """Commit what is durable now, and wait for it. What goes wrong is in `errors`."""
         self._look()
-        if topic.topic_id not in self.behind.topics:
+        end_offsets = self.behind.end_offsets(topic)
+        if not end_offsets:
             return
-        done: asyncio.Future[Any] = self._loop.create_future()
-        self._waiters.setdefault(topic.topic_id, []).append(done)
+        waiter = _Waiter(end_offsets, self._loop.create_future())
+        self._waiters.setdefault(topic.topic_id, []).append(waiter)
         self.planner.ask(topic.topic_id, self.pace(topic), self._broker.clock_ms())
         self._wake.set()
-        await done
+        await waiter.done
 
     def _answer(self, topic_id: bytes) -> None:
-        """Let those go who wait for a commit that began after they had asked, or for one that failed."""
-        if topic_id in self.behind.topics and topic_id not in self.errors:
-            return
-        for done in self._waiters.pop(topic_id, ()):
-            if not done.done():
-                done.set_result({})
+        """Let those go whose records are in the table, or will not be: what came after they had asked is no matter."""
+        topic = self._broker.catalog.by_id.get(topic_id)
+        waiting = []
+        for waiter in self._waiters.pop(topic_id, ()):
+            is_over = topic is None or not topic.has_table or topic_id in self.errors
+            if topic is None or is_over or self.behind.is_tabled(topic, waiter.end_offsets):
+                if not waiter.done.done():
+                    waiter.done.set_result(None)
+            else:
+                waiting.append(waiter)
+        if waiting:
+            self._waiters[topic_id] = waiting
