@@ -6,10 +6,11 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
-from broker.logs import configure_logging
+from broker.logs import HumanFormatter, configure_logging
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,21 @@ def test_people_read_level_part_and_message() -> None:
     assert first.endswith("WARN  wal: orders-0: 17 bytes cut off")
     assert second.endswith("ERROR wal: it failed")
     assert rest[-1] == "OSError: disk"
+
+
+def test_each_line_has_its_own_time() -> None:
+    formatter = HumanFormatter()
+    for second, thousandths in (
+        (1_700_000_000, 7),
+        (1_700_000_000, 250),
+        (1_700_003_661, 999),
+        (1_700_000_000, 0),
+    ):
+        record = logging.makeLogRecord(
+            {"created": second + thousandths / 1000, "msecs": thousandths, "msg": "m"}
+        )
+        expected = datetime.fromtimestamp(second).strftime("%H:%M:%S") + f".{thousandths:03d} "
+        assert formatter.format(record).startswith(expected)
 
 
 def test_machines_read_one_object_a_line() -> None:
