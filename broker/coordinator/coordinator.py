@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from broker.coordinator.classic_group import ClassicGroup
+from broker.coordinator.classic_group import COMPLETING, ClassicGroup
 from broker.coordinator.classic_join import Join, decide_join
 from broker.coordinator.classic_members import (
     Heartbeat,
@@ -471,7 +471,8 @@ class GroupCoordinator:
         groups.apply_outcome(outcome, index, offset)
         group = groups.by_id.get(outcome.group_id)
         if group is not None and group.state is not before:
-            log.info("%r", group)
+            # Between the beginning and the end of a rebalance there is nothing new to most readers.
+            log.log(logging.DEBUG if group.state is COMPLETING else logging.INFO, "%r", group)
 
     def _run_when_created(self, decide: Callable[[], Outcome], token: int, refusal: Any) -> None:
         """Run what may write the first record, as soon as there is a topic for it."""
