@@ -170,11 +170,10 @@ def _give_up(log: Log, segment: Segment, now_ms: int, sync: bool) -> None:
         log.storage.sync_directory(log.directory)
 
 
-def delete_records_before(log: Log, offset: int) -> int:
-    """Move the log start offset to `offset` (-1: the high watermark), durably; the log start offset.
+def deletion_start(log: Log, offset: int) -> int:
+    """Where the log starts once everything before `offset` (-1: the high watermark) is deleted.
 
-    Segments that are wholly below it go with the next retention.
-    Raises ApiError OFFSET_OUT_OF_RANGE, DiskFull, StorageFailed.
+    Raises ApiError OFFSET_OUT_OF_RANGE.
     """
     if offset == -1:
         offset = log.high_watermark
@@ -182,11 +181,21 @@ def delete_records_before(log: Log, offset: int) -> int:
         raise ApiError(
             ErrorCode.OFFSET_OUT_OF_RANGE, f"offset {offset} is not within 0 to {log.high_watermark}"
         )
-    if offset > log.log_start_offset:
+    return max(offset, log.log_start_offset)
+
+
+def delete_records_before(log: Log, offset: int) -> int:
+    """Move the log start offset to `offset` (-1: the high watermark), durably; the log start offset.
+
+    Segments that are wholly below it go with the next retention.
+    Raises ApiError OFFSET_OUT_OF_RANGE, DiskFull, StorageFailed.
+    """
+    start = deletion_start(log, offset)
+    if start > log.log_start_offset:
         if log.save_log_start is not None:
-            log.save_log_start(offset)
-        log.log_start_offset = offset
-    return log.log_start_offset
+            log.save_log_start(start)
+        log.log_start_offset = start
+    return start
 
 
 def delete_due_files(log: Log, now_ms: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from broker.topics.partition import Partition
@@ -89,6 +89,17 @@ class TopicLogs:
         return self._folder.has_folder(key) and self._folder.may_be_due(
             key, topic.config.log_config(), now_ms
         )
+
+    def move_starts(self, starts: Mapping[Partition, int]) -> None:
+        """Have logs start at these offsets, durably, with one write for all.
+
+        Raises DiskFull, StorageFailed: then none has moved.
+        """
+        self._folder.save_log_starts(
+            {TopicPartition(at.topic.name, at.index): offset for at, offset in starts.items()}
+        )
+        for partition, offset in starts.items():
+            partition.log.log_start_offset = max(offset, partition.log.log_start_offset)
 
     def retention_round(self, now_ms: int) -> RetentionRound:
         """A round of retention over logs of this folder."""

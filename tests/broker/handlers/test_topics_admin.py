@@ -33,6 +33,9 @@ from protocol.records import Record, build, parse_batches
 from protocol.schema import ZERO_UUID
 from tests.broker.handlers.stand import StandIn
 from tests.broker.topics.fakes import NOW_MS
+from wal.checkpoint import TopicPartition, read_offsets
+from wal.errors import DiskFull
+from wal.layout import LOG_START_CHECKPOINT
 
 E = ErrorCode
 
@@ -242,6 +245,37 @@ def test_delete_records(stand: StandIn, version: int) -> None:
         (E.NONE, 10),
     ]
     assert no.partitions[0].error_code == E.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def delete_from_b(stand: StandIn, offset: int) -> list[tuple[int, int]]:
+    """Delete from all three partitions of `b` with one request; (error code, low watermark) of each."""
+    asked = [DeleteRecordsPartition(partition_index=index, offset=offset) for index in range(3)]
+    message = DeleteRecordsRequest(topics=[DeleteRecordsTopic(name="b", partitions=asked)])
+    (topic,) = stand.call(ApiKey.DELETE_RECORDS, 2, message).topics
+    return [(result.error_code, result.low_watermark) for result in topic.partitions]
+
+
+def test_all_partitions_of_a_request_share_a_write(stand: StandIn) -> None:
+    for index in range(3):
+        stand.produce("b", index, 10)
+    stand.storage.trace.clear()
+    assert delete_from_b(stand, 4) == [(E.NONE, 4)] * 3
+    written = [path for operation, path in stand.storage.trace if operation == "rename"]
+    assert len(written) == 1
+    saved = read_offsets(stand.storage, "/floe", LOG_START_CHECKPOINT)
+    assert saved == {TopicPartition("b", index): 4 for index in range(3)}
+    assert delete_from_b(stand, 3) == [(E.NONE, 4)] * 3  # never back, and nothing is written
+    assert [path for operation, path in stand.storage.trace if operation == "rename"] == written
+
+
+def test_a_disk_too_full_to_save_log_starts_moves_none(stand: StandIn) -> None:
+    for index in range(3):
+        stand.produce("b", index, 10)
+    delete_from_b(stand, 4)
+    stand.storage.capacity = stand.storage.used_bytes()
+    assert delete_from_b(stand, 6) == [(E.KAFKA_STORAGE_ERROR, -1)] * 3
+    assert [type(failure) for failure in stand.failures] == [DiskFull]
+    assert delete_from_b(stand, 4) == [(E.NONE, 4)] * 3
 
 
 def test_records_that_were_acknowledged_before_their_sync_can_be_deleted(stand: StandIn) -> None:
