@@ -49,8 +49,9 @@ def test_each_line_has_its_own_time() -> None:
         (1_700_003_661, 999),
         (1_700_000_000, 0),
     ):
+        created = second + thousandths / 1000
         record = logging.makeLogRecord(
-            {"created": second + thousandths / 1000, "msecs": thousandths, "msg": "m"}
+            {"created": created, "msecs": thousandths, "msg": "m", "name": "floe.wal", "levelname": "INFO"}
         )
         expected = datetime.fromtimestamp(second).strftime("%H:%M:%S") + f".{thousandths:03d} "
         assert formatter.format(record).startswith(expected)
