@@ -15,7 +15,6 @@ exactly one member that is there, and the partitions are spread evenly.
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
 from random import Random
 from typing import Any, Final
 
@@ -25,13 +24,12 @@ from broker.coordinator.consumer_draft import ConsumerLimits
 from broker.coordinator.consumer_group import ConsumerGroup, GroupState, pairs
 from broker.coordinator.consumer_members import ConsumerHeartbeat
 from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
-from broker.coordinator.group_records import decode_all
-from broker.coordinator.groups import Groups
 from broker.coordinator.outcome import NOBODY
 from protocol.errors import ErrorCode
 from protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatResponse
 from tests.broker.coordinator.consumer_harness import GROUP, FakeTopics
-from tests.broker.coordinator.fakes import FakeHost, FakeLog
+from tests.broker.coordinator.fakes import FakeLog
+from tests.simulation.group_schedule import Schedule
 from tests.simulation.positions import Ledger, Positions
 
 SESSION_MS: Final = 15_000
@@ -47,29 +45,24 @@ enough, one round to hear of the new one, the time to let go, and rounds to say 
 that came in the middle."""
 
 
-class World:
+class World(Schedule):
     """One schedule."""
 
     settling_ms = SETTLING_MS
 
     def __init__(self, seed: int, log: type[FakeLog] = FakeLog) -> None:
+        super().__init__(log)
         self.random = random = Random(seed)
         self.static_share = random.choice((0, 0.3, 1))
         self.topics = FakeTopics(topic=random.choice((1, 2, 3, 10, 50, 200)), other=random.choice((1, 7)))
         self.reads_alike = random.random() < 0.6
         self.forgetful_share = random.choice((0, 0, 0.5, 1))
         self.assignment_interval_ms = random.choice(ASSIGNMENT_INTERVALS_MS)
-        self.host = FakeHost()
-        self.log = log(is_synchronous=False)
-        self.is_up = True
-        self.lives = 0
         self.members: list[SimulatedMember] = []
         self.readers: dict[TopicPartition, SimulatedMember] = {}
         self.is_faulty = True
         self.handovers = 0
         self.ledger = Ledger(self)
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
-        self._sequence = 0
         self._start()
 
     def _start(self) -> None:
@@ -91,27 +84,6 @@ class World:
 
     def new_member(self) -> SimulatedMember:
         return SimulatedMember(self, len(self.members))
-
-    # --- time -----------------------------------------------------------------------------------------------------
-
-    def later(self, delay_ms: int, action: Callable[[], None]) -> None:
-        self._sequence += 1
-        heappush(self._queue, (self.host.now_ms + delay_ms, self._sequence, action))
-
-    def run(self, duration_ms: int) -> None:
-        end_ms = self.host.now_ms + duration_ms
-        while True:
-            due_ms = self._queue[0][0] if self._queue else end_ms + 1
-            timer_ms = self.host.next_ms
-            if timer_ms is not None and timer_ms <= min(due_ms, end_ms):
-                self.host.run_next()
-                self._written()
-            elif due_ms <= end_ms:
-                self.host.now_ms, _, action = heappop(self._queue)
-                action()
-            else:
-                break
-        self.host.now_ms = end_ms
 
     # --- the network and the disk ---------------------------------------------------------------------------------
 
@@ -142,17 +114,11 @@ class World:
                 self.later(self.random.randrange(1, 30), lambda: answered(response))
 
         request(self.groups).then(back)
-        self._written()
+        self.written()
 
-    def _written(self) -> None:
-        """Something may have been written: it is synced before long, unless the broker is killed just then."""
-        life = self.lives
-
-        def sync() -> None:
-            if life == self.lives and self.is_up:
-                self.log.sync()
-
-        self.later(self.random.randrange(5), sync)
+    def written(self) -> None:
+        """What may have been written is synced before long."""
+        self.sync_within(self.random.randrange(5))
 
     def kill(self) -> None:
         """The broker is gone; it comes back with what was durable, and some of what was not."""
@@ -205,11 +171,7 @@ class World:
 
     def check_replay(self) -> None:
         """What is in the log is what the coordinator knows."""
-        replayed = Groups()
-        for index in range(self.log.partition_count):
-            for record in decode_all(self.log.replay(index)):
-                replayed.apply("", record)
-        live, again = self.groups.groups.by_id.get(GROUP), replayed.by_id.get(GROUP)
+        live, again = self.groups.groups.by_id.get(GROUP), self.replayed().by_id.get(GROUP)
         assert isinstance(live, ConsumerGroup) and isinstance(again, ConsumerGroup)
         for name in ConsumerGroup.__slots__:
             if name not in ("topics_version", "asked_to_rejoin", "untold"):

@@ -12,7 +12,6 @@ switched off: the group is stable, everybody alive has a part of it, and every p
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
 from random import Random
 from typing import Any, Final
 
@@ -21,13 +20,12 @@ from broker.coordinator.classic_join import Join
 from broker.coordinator.classic_members import Heartbeat, Leave, Sync
 from broker.coordinator.classic_rebalance import ClassicLimits
 from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
-from broker.coordinator.group_records import decode_all
-from broker.coordinator.groups import Groups
 from broker.coordinator.offsets import Commit, CommitOffset
 from broker.coordinator.outcome import NOBODY
 from protocol.errors import ErrorCode
 from protocol.messages.leave_group import MemberIdentity
-from tests.broker.coordinator.fakes import FakeHost, FakeLog
+from tests.broker.coordinator.fakes import FakeLog
+from tests.simulation.group_schedule import Schedule
 
 GROUP: Final = "group"
 TOPIC: Final = "topic"
@@ -47,47 +45,21 @@ SETTINGS: Final = GroupSettings(
 )
 
 
-class World:
+class World(Schedule):
     """One schedule."""
 
     def __init__(self, seed: int, log: type[FakeLog] = FakeLog) -> None:
+        super().__init__(log)
         self.random = random = Random(seed)
         self.static_share = random.choice((0, 0.3, 1))
         self.partition_count = random.choice((1, 2, 3, 10, 50, 200))
-        self.host = FakeHost()
-        self.log = log(is_synchronous=False)
         self.groups = GroupCoordinator(self.log, self.host, SETTINGS)
         self.groups.load()
-        self.is_up = True
-        self.lives = 0
         self.members: list[SimulatedMember] = []
         self.owners: dict[tuple[int, int], str] = {}
         self.acknowledged: dict[int, int] = {}
         self.is_faulty = True
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
-        self._sequence = 0
         self.completed_syncs = 0
-
-    # --- time -----------------------------------------------------------------------------------------------------
-
-    def later(self, delay_ms: int, action: Callable[[], None]) -> None:
-        self._sequence += 1
-        heappush(self._queue, (self.host.now_ms + delay_ms, self._sequence, action))
-
-    def run(self, duration_ms: int) -> None:
-        end_ms = self.host.now_ms + duration_ms
-        while True:
-            due_ms = self._queue[0][0] if self._queue else end_ms + 1
-            timer_ms = self.host.next_ms
-            if timer_ms is not None and timer_ms <= min(due_ms, end_ms):
-                self.host.run_next()
-                self._written()
-            elif due_ms <= end_ms:
-                self.host.now_ms, _, action = heappop(self._queue)
-                action()
-            else:
-                break
-        self.host.now_ms = end_ms
 
     # --- the network and the disk ---------------------------------------------------------------------------------
 
@@ -113,17 +85,11 @@ class World:
                 self.later(self.random.randrange(1, 30), lambda: answered(response))
 
         ask(self.groups).then(back)
-        self._written()
+        self.written()
 
-    def _written(self) -> None:
-        """Something may have been written: it is synced before long, unless the broker is killed just then."""
-        life = self.lives
-
-        def sync() -> None:
-            if self.is_up and life == self.lives:
-                self.log.sync()
-
-        self.later(self.random.randrange(3), sync)
+    def written(self) -> None:
+        """What may have been written is synced before long, unless the broker is killed just then."""
+        self.sync_within(self.random.randrange(3))
         if self.is_faulty and self.has_unsynced and self.random.random() < 0.003:
             self.crash()
 
@@ -167,10 +133,7 @@ class World:
 
     def check_replay(self) -> None:
         """Replay of everything written gives the offsets there are, and the group if it is settled."""
-        replayed = Groups()
-        for index in range(self.log.partition_count):
-            for record in decode_all(self.log.replay(index)):
-                replayed.apply("", record)
+        replayed = self.replayed()
         assert replayed.offsets.by_group == self.groups.groups.offsets.by_group
         live = self.groups.groups.by_id.get(GROUP)
         if live is not None and live.state.value in ("Stable", "Empty"):
