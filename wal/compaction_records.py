@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.columns import RecordLayout, span_layout
+from protocol.record_layout import RecordLayout, span_layout
 from protocol.records import (
     BATCH_OVERHEAD,
     CODEC_MASK,

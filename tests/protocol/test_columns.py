@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import columns, legacy, records
+from protocol import columns, legacy, record_layout, records
 from protocol.columns import RecordColumns
 from protocol.records import CorruptBatch, Record
 
@@ -149,10 +149,10 @@ def test_old_formats_are_converted(magic: int, codec: int) -> None:
 
 
 def test_a_batch_of_many_records_comes_in_pieces() -> None:
-    count = columns.PIECE_RECORDS + 7
+    count = record_layout.PIECE_RECORDS + 7
     data = records.build([Record(timestamp=i % 9, value=b"") for i in range(count)], base_offset=5)
     pieces = list(columns.decode(data, LIMIT))
-    assert [len(piece) for piece in pieces] == [columns.PIECE_RECORDS, 7]
+    assert [len(piece) for piece in pieces] == [record_layout.PIECE_RECORDS, 7]
     assert np.array_equal(np.concatenate([piece.offsets for piece in pieces]), np.arange(5, 5 + count))
 
 
@@ -167,7 +167,7 @@ def test_layout_gives_byte_ranges() -> None:
     data = records.build(source)
     [batch] = records.parse_batches(data)
     block = records.records_bytes(data, batch, LIMIT)
-    layout = columns.record_layout(block, batch.record_count)
+    layout = record_layout.record_layout(block, batch.record_count)
     assert layout.starts[0] == 0 and layout.ends[-1] == len(block)
     assert np.array_equal(layout.starts[1:], layout.ends[:-1])
     keys = [block[s : s + n] for s, n in zip(layout.key_starts, layout.key_lengths)]
@@ -175,7 +175,7 @@ def test_layout_gives_byte_ranges() -> None:
     assert layout.value_lengths.tolist() == [1, -1, -1]
     assert layout.timestamp_deltas.tolist() == layout.offset_deltas.tolist() == [0, 1, 2]
     with pytest.raises(CorruptBatch):
-        columns.record_layout(block, batch.record_count + 1)
+        record_layout.record_layout(block, batch.record_count + 1)
 
 
 @given(st.lists(record, min_size=1, max_size=6), st.integers(0, 5), st.integers(1, 7))
@@ -190,7 +190,7 @@ def test_records_of_every_length_in_many_batches(sizes: tuple[int, ...]) -> None
     """Walked abreast: lengths of one byte and of two are looked up together, longer ones are read."""
     data = b"".join(
         bytes(records.build([Record(timestamp=5, value=b"v" * size) for size in sizes], base_offset=at * 9))
-        for at in range(columns.ABREAST + 1)
+        for at in range(record_layout.ABREAST + 1)
     )
     assert by_columns(data) == by_record(data)
     last = len(data) - len(records.build([Record(timestamp=5, value=b"v" * size) for size in sizes]))
