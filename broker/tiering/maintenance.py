@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from pyiceberg.table.snapshots import Operation
+
 from broker.tiering.commit import TableMoved
 from broker.tiering.expiry import expirable, expire
+from broker.tiering.manifests import FilesGone, Merging, large_group
 from broker.tiering.orphans import remove_orphans
 from broker.tiering.rewriting import Rewriter
-from broker.tiering.snapshots import FilesGone
+from broker.tiering.snapshots import Change
 
 if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
@@ -184,9 +187,20 @@ class _One:
             result = self._rewriter.run(settings.file_bytes, quiet_below, max_bytes=STEP_BYTES)
             done.files_before += result.files_before
             done.files_after += result.files_after
-            done.has_more = result.files_before > 0
+            done.has_more = result.files_before > 0 or self._merge_manifests()
             if not done.has_more:
                 self._looked_at = self.table.iceberg.metadata.next_sequence_number()
+
+    def _merge_manifests(self) -> bool:
+        """One round of those that are too large for commits to merge; whether there was something to do."""
+        metadata = self.table.iceberg.metadata
+        current = metadata.current_snapshot()
+        if current is None:
+            return False
+        if not large_group(current.manifests(self.table.iceberg.io), Merging.of(metadata.properties)):
+            return False
+        self.table.apply(Change(Operation.REPLACE, merges_manifests=True), self.table.marks())
+        return True
 
     def expire(self, settings: MaintenanceSettings, now_ms: int, done: Maintained, force: bool) -> None:
         """Some of the oldest snapshots."""

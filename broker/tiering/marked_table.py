@@ -24,9 +24,10 @@ from pyiceberg.table.update import (
 
 from broker.tiering import marks, partitioning, schemas
 from broker.tiering.commit import Attempt, Clock, Fenced, TableMoved, land, refresh
+from broker.tiering.manifests import FilesGone, Place
 from broker.tiering.marks import Mark, Offsets
 from broker.tiering.rewinding import without
-from broker.tiering.snapshots import Change, FilesGone, Place, draft
+from broker.tiering.snapshots import Change, draft
 
 if TYPE_CHECKING:
     import pyarrow as pa

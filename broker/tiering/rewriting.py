@@ -1,7 +1,7 @@
 """Small files into larger ones.
 
 A commit every ten seconds makes 360 files an hour and partition. Files of one partition value are merged in sizes, as
-the manifests are (`snapshots.py`): `MERGE_COUNT` files of about the same size become one of the next, so that a byte
+the manifests are (`manifests.py`): `MERGE_COUNT` files of about the same size become one of the next, so that a byte
 is rewritten once per size. In a partition value that gets no more rows what is left is merged as well.
 
 The rewritten rows are sorted as before and hold the same values; the snapshot is a `replace` with the mark that was

@@ -15,8 +15,8 @@ from broker.tiering.maintenance import (
     Maintenance,
     MaintenanceSettings,
 )
+from broker.tiering.manifests import MERGE_COUNT as MERGE_MANIFESTS
 from broker.tiering.rewriting import MERGE_COUNT as MERGE_FILES
-from broker.tiering.snapshots import MERGE_COUNT as MERGE_MANIFESTS
 from tests.broker.tiering.tables_of_tests import ManualTime, catalog, contents, files, once, open_table
 
 IS_SOAK = bool(os.environ.get("FLOE_SOAK"))

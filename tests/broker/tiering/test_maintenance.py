@@ -19,9 +19,9 @@ from broker.tiering.maintenance import (
     Maintenance,
     MaintenanceSettings,
 )
+from broker.tiering.manifests import FilesGone
 from broker.tiering.orphans import MIN_AGE_MS
 from broker.tiering.rewriting import DICTIONARY_BYTES, MAX_REWRITE_BYTES, Rewriter
-from broker.tiering.snapshots import FilesGone
 from broker.tiering.tables import TopicTable
 from tests.broker.tiering.tables_of_tests import (
     HOUR_US,

@@ -7,7 +7,8 @@ from pathlib import Path
 from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.table.snapshots import Operation
 
-from broker.tiering.snapshots import MERGE_COUNT, Change
+from broker.tiering.manifests import MERGE_COUNT
+from broker.tiering.snapshots import Change
 from tests.broker.tiering.tables_of_tests import (
     HOUR_US,
     START_US,
