@@ -65,8 +65,9 @@ class Parts:
 
     def _make_groups(self) -> GroupCoordinator:
         from broker.coordinator.consumer_catalog import CatalogTopics
-        from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+        from broker.coordinator.coordinator import GroupCoordinator
         from broker.coordinator.offsets_topic import OffsetsTopic
+        from broker.coordinator.settings import GroupSettings
 
         broker = self._broker
         settings = GroupSettings.of(broker.config)
@@ -77,7 +78,8 @@ class Parts:
         return groups
 
     def _make_transactions(self) -> TransactionCoordinator:
-        from broker.coordinator.transaction_coordinator import TransactionCoordinator, TransactionSettings
+        from broker.coordinator.settings import TransactionSettings
+        from broker.coordinator.transaction_coordinator import TransactionCoordinator
         from broker.coordinator.transaction_topic import PartitionMarkers, TransactionsTopic
 
         broker = self._broker

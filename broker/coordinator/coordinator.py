@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from broker.coordinator.classic_group import COMPLETING, ClassicGroup
 from broker.coordinator.classic_join import Join, decide_join
@@ -30,7 +30,7 @@ from broker.coordinator.classic_members import (
     decide_sync,
     decide_timer,
 )
-from broker.coordinator.classic_rebalance import ClassicLimits, join_refused, sync_refused
+from broker.coordinator.classic_rebalance import join_refused, sync_refused
 from broker.coordinator.consumer_catalog import NoTopics, Topics
 from broker.coordinator.consumer_classic import (
     decide_classic_heartbeat,
@@ -39,7 +39,7 @@ from broker.coordinator.consumer_classic import (
     decide_classic_sync,
 )
 from broker.coordinator.consumer_describe import describe_consumer_group
-from broker.coordinator.consumer_draft import ConsumerLimits, World
+from broker.coordinator.consumer_draft import World
 from broker.coordinator.consumer_group import JOIN_EPOCH, ConsumerGroup
 from broker.coordinator.consumer_members import (
     ConsumerHeartbeat,
@@ -62,6 +62,7 @@ from broker.coordinator.offsets import (
     decide_topic_deleted,
 )
 from broker.coordinator.outcome import Outcome, Record, Reply, TimerChange, TimerKey, TimerKind
+from broker.coordinator.settings import GroupSettings
 from broker.coordinator.waiting import (
     EXPIRY,
     MAX_STRING_BYTES,
@@ -71,11 +72,11 @@ from broker.coordinator.waiting import (
     Host,
     Parked,
     Requests,
-    TopicWait,
+    StateTopic,
     at_once,
 )
 from broker.topics.names import CONSUMER_OFFSETS
-from protocol.errors import ApiError, ErrorCode, StorageFailed
+from protocol.errors import ErrorCode
 from protocol.messages.consumer_group_describe import DescribedGroup as DescribedConsumerGroup
 from protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatResponse
 from protocol.messages.describe_groups import DescribedGroup
@@ -87,12 +88,9 @@ from protocol.messages.sync_group import SyncGroupResponse
 from protocol.primitives import format_uuid
 
 if TYPE_CHECKING:
-    from broker.config import BrokerConfig
     from broker.coordinator.offsets_topic import GroupLog
     from broker.coordinator.timers import Timers
-    from broker.coordinator.transactional_offsets import Producer
     from broker.request import Deferred
-    from protocol.keyed_batch import KeyedRecord
 
 log = logging.getLogger("floe.groups")
 
@@ -103,37 +101,6 @@ NO_TOPICS: Final = NoTopics()
 
 _SURELY_SHORT: Final = MAX_STRING_BYTES // 4
 """Characters that are not too many bytes, whichever they are."""
-
-
-class GroupSettings(NamedTuple):
-    """What the broker's settings say of groups."""
-
-    classic: ClassicLimits = ClassicLimits()
-    min_session_timeout_ms: int = 6000
-    max_session_timeout_ms: int = 1_800_000
-    max_metadata_length: int = 4096
-    retention_ms: int = 7 * 24 * 3_600_000
-    expiry_interval_ms: int = 600_000
-    consumer: ConsumerLimits = ConsumerLimits()
-
-    @classmethod
-    def of(cls, config: BrokerConfig) -> GroupSettings:
-        return cls(
-            ClassicLimits(config["group.initial.rebalance.delay.ms"], config["group.max.size"]),
-            config["group.min.session.timeout.ms"],
-            config["group.max.session.timeout.ms"],
-            config["offset.metadata.max.bytes"],
-            config["offsets.retention.minutes"] * 60_000,
-            config["offsets.retention.check.interval.ms"],
-            ConsumerLimits(
-                config["group.consumer.session.timeout.ms"],
-                config["group.consumer.heartbeat.interval.ms"],
-                config["group.consumer.max.size"],
-                tuple(config["group.consumer.assignors"]) or ConsumerLimits().assignors,
-                config["group.consumer.migration.policy"],
-                config["group.consumer.assignment.interval.ms"],
-            ),
-        )
 
 
 class GroupCoordinator:
@@ -154,7 +121,7 @@ class GroupCoordinator:
         self._host = host
         self._topics = topics
         self._kick = kick
-        self._topic = TopicWait(group_log, kick)
+        self._topic = StateTopic(group_log, host, kick)
         self._requests = Requests()
         self._alarm = Alarm(host, self._timer_ended, kick)
         self._expiring: Iterator[str] | None = None
@@ -434,35 +401,20 @@ class GroupCoordinator:
 
     def _commit(self, outcome: Outcome) -> bool:
         """Write, apply, set timers, and answer when it is durable. False: refused, and nothing has changed."""
-        group_id, events, replies, timers, producer = outcome
+        group_id, events, replies, timers, _ = outcome
         partition_count = self._topic.partition_count
         index = partition_for(group_id, partition_count) if partition_count else 0
         if events:
             records = [encode(event) for event in events if event.__class__ is Record]
-            offset = self._write(group_id, index, records, producer) if records else 0
+            offset = self._topic.write(index, records, outcome) if records else 0
             if offset < 0:
                 return False
             self._apply(outcome, index, offset)
         if timers:
             self._alarm.change(timers)
-        if replies and not (
-            partition_count and self._log.when_durable(index, Parked(self._requests.answer, replies))
-        ):
+        if replies and not self._topic.when_durable(index, Parked(self._requests.answer, replies)):
             self._requests.answer(replies)
         return True
-
-    def _write(
-        self, group_id: str, index: int, records: Sequence[KeyedRecord], producer: Producer | None
-    ) -> int:
-        """The offset of the first; -1 if they are refused."""
-        assert self._topic.partition_count, "whoever makes the first record waits for the topic"
-        try:
-            return self._log.append(index, records, self._host.clock_ms(), producer)
-        except StorageFailed as failure:
-            self._host.storage_failed(failure)
-        except ApiError as refusal:  # more than a segment holds
-            log.error("group %s: nothing was written: %s", group_id, refusal.message)
-        return -1
 
     def _apply(self, outcome: Outcome, index: int, offset: int) -> None:
         groups = self.groups

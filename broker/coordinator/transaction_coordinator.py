@@ -29,11 +29,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from broker.coordinator.group_records import UnknownRecord, partition_for
-from broker.coordinator.offsets_topic import GroupLog
 from broker.coordinator.outcome import Outcome, Reply, TimerChange, TimerKey, TimerKind
+from broker.coordinator.settings import TransactionSettings
 from broker.coordinator.transaction import (
     EPOCH_BUMP_VERSION,
     PREPARED,
@@ -59,6 +59,13 @@ from broker.coordinator.transaction_decide import (
     timeout_key,
     verify,
 )
+from broker.coordinator.transaction_ports import (
+    Marker,
+    Markers,
+    MarkersUnderWay,
+    ProducerIdSource,
+    TransactionLog,
+)
 from broker.coordinator.transaction_records import decode, encode
 from broker.coordinator.waiting import (
     EXPIRY,
@@ -69,14 +76,13 @@ from broker.coordinator.waiting import (
     Host,
     Parked,
     Requests,
-    TopicWait,
+    StateTopic,
     at_once,
 )
 from broker.request import Deferred
 from protocol.errors import ApiError, ErrorCode, Malformed, StorageFailed
 
 if TYPE_CHECKING:
-    from broker.config import BrokerConfig
     from broker.coordinator.timers import Timers
     from broker.coordinator.waiting import Handle
     from broker.topics.partition import DurabilityWaiter
@@ -88,78 +94,6 @@ SETTLE_MS: Final = 50
 
 EXPIRIES_PER_TURN: Final = 200
 """How many unused ids are forgotten before clients get their turn: each is a batch in the log."""
-
-
-class Marker(NamedTuple):
-    """What ends a transaction in a partition."""
-
-    producer_id: int
-    producer_epoch: int
-    is_committed: bool
-    coordinator_epoch: int
-    transaction_version: int
-
-
-class TransactionLog(GroupLog, Protocol):
-    """A `GroupLog`, for `__transaction_state`."""
-
-    def coordinator_epoch(self, index: int) -> int:
-        """The leader epoch of a partition: a marker of an older coordinator is refused."""
-
-    def end_offset(self, index: int) -> int:
-        """The end of what is written to a partition."""
-
-    def durable_offset(self, index: int) -> int:
-        """The end of what is synced."""
-
-
-class Markers(Protocol):
-    """Where markers are written: the partitions of all topics, and groups' offsets."""
-
-    def append(self, topic: str, partition: int, marker: Marker, now_ms: int) -> bool:
-        """Write a marker; False if there is no such partition (any more).
-
-        Raises ApiError where a newer producer or coordinator has been there, DiskFull, StorageFailed.
-        """
-
-    def when_durable(self, topic: str, partition: int, waiter: DurabilityWaiter) -> bool:
-        """Have `waiter` called when all that is written to a partition by now is synced; False if it is."""
-
-
-class ProducerIdSource(Protocol):
-    def take(self) -> Deferred[int | ApiError]:
-        """An id nobody had before."""
-
-
-class TransactionSettings(NamedTuple):
-    """What the broker's settings say of transactions."""
-
-    max_timeout_ms: int = 900_000
-    id_expiration_ms: int = 7 * 24 * 3_600_000
-    expiry_interval_ms: int = 3_600_000
-
-    @classmethod
-    def of(cls, config: BrokerConfig) -> TransactionSettings:
-        return cls(
-            config["transaction.max.timeout.ms"],
-            config["transactional.id.expiration.ms"],
-            config["transaction.remove.expired.transaction.cleanup.interval.ms"],
-        )
-
-
-class MarkersUnderWay:
-    """The markers of one transaction: how many are not durable yet."""
-
-    __slots__ = ("_complete", "missing")
-
-    def __init__(self, complete: Callable[[], None]) -> None:
-        self._complete = complete
-        self.missing = 1  # until all are on their way
-
-    def durable(self) -> None:
-        self.missing -= 1
-        if not self.missing:
-            self._complete()
 
 
 class TransactionCoordinator:
@@ -182,7 +116,7 @@ class TransactionCoordinator:
         self._producer_ids = producer_ids
         self._host = host
         self._kick = kick
-        self._topic = TopicWait(transaction_log, kick)
+        self._topic = StateTopic(transaction_log, host, kick)
         self._requests = Requests()
         self._alarm = Alarm(host, self._timer_ended, kick)
         # Of what is prepared, the partitions that have their marker.
@@ -367,7 +301,7 @@ class TransactionCoordinator:
         """Have `waiter` called when all that is decided on an id by now is durable; False if it is."""
         if not self._topic.partition_count:
             return False
-        return self._log.when_durable(partition_for(transactional_id, self._topic.partition_count), waiter)
+        return self._topic.when_durable(partition_for(transactional_id, self._topic.partition_count), waiter)
 
     def durable(self, transactional_id: str, value: Any = None) -> Deferred[Any]:
         """`value`, when all that is decided on an id by now is durable."""
@@ -410,16 +344,9 @@ class TransactionCoordinator:
         """Write, apply, set timers, and answer when it is durable. False: refused, and nothing has changed."""
         transactional_id = outcome.group_id
         if outcome.events:
-            assert self._topic.partition_count, "whoever makes the first record waits for the topic"
             index = partition_for(transactional_id, self._topic.partition_count)
-            now_ms = self._host.clock_ms()
-            try:
-                self._log.append(index, [encode(record) for record in outcome.records], now_ms)
-            except StorageFailed as failure:
-                self._host.storage_failed(failure)
-                return False
-            except ApiError as refusal:  # more than a segment holds
-                log.error("transaction %s: nothing was written: %s", transactional_id, refusal.message)
+            records = [encode(record) for record in outcome.records]
+            if self._topic.write(index, records, outcome) < 0:
                 return False
             self.transactions.apply_all(transactional_id, outcome.events)
         if outcome.timers:

@@ -10,7 +10,7 @@ from broker.topics.names import CONSUMER_OFFSETS, TRANSACTION_STATE
 from protocol.records import end_transaction_marker, parse_batches
 
 if TYPE_CHECKING:
-    from broker.coordinator.transaction_coordinator import Marker
+    from broker.coordinator.transaction_ports import Marker
     from broker.runtime import Broker
     from broker.topics.partition import DurabilityWaiter, Partition
 

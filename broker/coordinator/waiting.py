@@ -1,23 +1,28 @@
-"""What both coordinators wait with: for answers, for durability, for their topic, for the time.
+"""What both coordinators write and wait with: for answers, for durability, for their topic, for the time.
 
 Requests    requests that are not answered yet, each under the token that decisions know it by
 Parked      something that is to be done when what it relies on is durable
-TopicWait   what cannot go on before the coordinator's internal topic is created, which its first record causes
+StateTopic  what cannot go on before the coordinator's internal topic is created, which its first record causes
 Alarm       one call of the loop, set to the earliest of all timers
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from broker.coordinator.outcome import NEVER, Reply, TimerChange, TimerKey, TimerKind
+from broker.coordinator.outcome import NEVER, Outcome, Reply, TimerChange, TimerKey, TimerKind
 from broker.coordinator.timers import Timers
 from broker.request import Deferred
-from protocol.errors import ErrorCode, StorageFailed
+from protocol.errors import ApiError, ErrorCode, StorageFailed
 
 if TYPE_CHECKING:
     from broker.coordinator.offsets_topic import GroupLog
+    from broker.topics.partition import DurabilityWaiter
+    from protocol.keyed_batch import KeyedRecord
+
+log = logging.getLogger("floe.coordinator")
 
 T = TypeVar("T")
 
@@ -102,14 +107,15 @@ def at_once(response: T) -> Deferred[T]:
     return deferred
 
 
-class TopicWait:
-    """Whether the topic of a coordinator's log is there, and what waits until it is."""
+class StateTopic:
+    """The topic of a coordinator's log: whether it is there, what waits until it is, and what is written to it."""
 
-    def __init__(self, log: GroupLog, kick: Callable[[], None]) -> None:
+    def __init__(self, state_log: GroupLog, host: Host, kick: Callable[[], None]) -> None:
         """`kick` wakes the flusher after what the creation has set going."""
         self.partition_count = 0
         """0 as long as the topic is not known to be there."""
-        self._log = log
+        self._log = state_log
+        self._host = host
         self._kick = kick
         self._until_created: list[tuple[Callable[[], None], Callable[[], None]]] | None = None
 
@@ -129,6 +135,21 @@ class TopicWait:
         else:
             self._until_created = [(work, refuse)]
             self._log.create(self._created)
+
+    def write(self, index: int, records: Sequence[KeyedRecord], outcome: Outcome) -> int:
+        """Write a decision's records as one batch; the offset of the first, or -1 if nothing could be written."""
+        assert self.partition_count, "whoever makes the first record waits for the topic"
+        try:
+            return self._log.append(index, records, self._host.clock_ms(), outcome.producer)
+        except StorageFailed as failure:
+            self._host.storage_failed(failure)
+        except ApiError as refusal:  # more than a segment holds
+            log.error("%s: nothing was written: %s", outcome.group_id, refusal.message)
+        return -1
+
+    def when_durable(self, index: int, waiter: DurabilityWaiter) -> bool:
+        """Have `waiter` called when all that is written to a partition by now is synced; False if it is."""
+        return bool(self.partition_count) and self._log.when_durable(index, waiter)
 
     def _created(self) -> None:
         waiting, self._until_created = self._until_created, None

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.coordinator.answers import mapped
-from broker.coordinator.transaction_coordinator import Marker, MarkersUnderWay
+from broker.coordinator.transaction_ports import Marker, MarkersUnderWay
 from broker.coordinator.transaction_topic import PartitionMarkers
+from broker.fetching.reading import error_code
 from broker.request import Deferred
 from protocol.errors import ApiError, ErrorCode, StorageFailed
 from protocol.messages.write_txn_markers import (
@@ -67,9 +68,6 @@ def _append(broker: Broker, markers: PartitionMarkers, name: str, index: int, ma
     try:
         if not markers.append(name, index, marker, broker.clock_ms()):
             return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-    except ApiError as error:
-        return error.code
-    except StorageFailed as failure:
-        broker.storage_failed(failure)
-        return ErrorCode.KAFKA_STORAGE_ERROR
+    except (ApiError, StorageFailed) as error:
+        return error_code(broker, error)
     return ErrorCode.NONE

@@ -23,8 +23,9 @@ from broker.coordinator.classic_rebalance import ClassicLimits
 from broker.coordinator.consumer_draft import ConsumerLimits
 from broker.coordinator.consumer_group import ConsumerGroup, GroupState, pairs
 from broker.coordinator.consumer_members import ConsumerHeartbeat
-from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+from broker.coordinator.coordinator import GroupCoordinator
 from broker.coordinator.outcome import NOBODY
+from broker.coordinator.settings import GroupSettings
 from protocol.errors import ErrorCode
 from protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatResponse
 from tests.broker.coordinator.consumer_harness import GROUP, FakeTopics

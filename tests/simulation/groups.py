@@ -19,9 +19,10 @@ from broker.coordinator.classic_group import STABLE, ClassicGroup
 from broker.coordinator.classic_join import Join
 from broker.coordinator.classic_members import Heartbeat, Leave, Sync
 from broker.coordinator.classic_rebalance import ClassicLimits
-from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+from broker.coordinator.coordinator import GroupCoordinator
 from broker.coordinator.offsets import Commit, CommitOffset
 from broker.coordinator.outcome import NOBODY
+from broker.coordinator.settings import GroupSettings
 from protocol.errors import ErrorCode
 from protocol.messages.leave_group import MemberIdentity
 from tests.broker.coordinator.fakes import FakeLog

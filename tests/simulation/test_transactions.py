@@ -8,7 +8,8 @@ import pytest
 
 from broker.coordinator.outcome import Outcome
 from broker.coordinator.transaction import PREPARED
-from broker.coordinator.transaction_coordinator import Marker, TransactionCoordinator
+from broker.coordinator.transaction_coordinator import TransactionCoordinator
+from broker.coordinator.transaction_ports import Marker
 from tests.conftest import SOAK
 from tests.simulation.histories import End, History, Poll, Transaction, anomalies
 from tests.simulation.transactions import SimulatedMarkers, World, problems

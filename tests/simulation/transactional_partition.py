@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from broker.coordinator.transaction_coordinator import Marker
+from broker.coordinator.transaction_ports import Marker
 from broker.coordinator.transactional_offsets import Producer
 from protocol.keyed_batch import KeyedRecord
 from protocol.records import CONTROL_BIT, TRANSACTIONAL_BIT, RecordBatch

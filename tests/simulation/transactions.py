@@ -22,17 +22,14 @@ from random import Random
 from typing import Any, Final
 
 from broker.coordinator.answers import gathered
-from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+from broker.coordinator.coordinator import GroupCoordinator
 from broker.coordinator.group_records import partition_for
 from broker.coordinator.offsets import Commit, CommitOffset
+from broker.coordinator.settings import GroupSettings, TransactionSettings
 from broker.coordinator.transaction import OVER, Transactions
-from broker.coordinator.transaction_coordinator import (
-    Marker,
-    MarkersUnderWay,
-    TransactionCoordinator,
-    TransactionSettings,
-)
+from broker.coordinator.transaction_coordinator import TransactionCoordinator
 from broker.coordinator.transaction_decide import AddPartitions, Granted
+from broker.coordinator.transaction_ports import Marker, MarkersUnderWay
 from broker.coordinator.transaction_records import decode
 from broker.coordinator.transactional_offsets import Producer
 from broker.topics.names import CONSUMER_OFFSETS

@@ -9,8 +9,9 @@ from broker.coordinator.assignors.spec import TopicPartition
 from broker.coordinator.consumer_draft import ConsumerLimits
 from broker.coordinator.consumer_group import ConsumerGroup, pairs
 from broker.coordinator.consumer_members import ConsumerHeartbeat
-from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+from broker.coordinator.coordinator import GroupCoordinator
 from broker.coordinator.outcome import NOBODY
+from broker.coordinator.settings import GroupSettings
 from protocol.errors import ErrorCode
 from tests.broker.coordinator.fakes import FakeHost, FakeLog, value_of
 

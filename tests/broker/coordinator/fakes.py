@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+from broker.coordinator.coordinator import GroupCoordinator
+from broker.coordinator.settings import GroupSettings
 from broker.coordinator.transactional_offsets import Producer, marker_entry, pending_entry
 from protocol.errors import DiskFull
 from protocol.keyed_batch import KeyedRecord

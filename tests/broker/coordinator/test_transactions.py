@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.coordinator.settings import TransactionSettings
 from broker.coordinator.transaction import (
     EXHAUSTED_EPOCH,
     MAX_EPOCH,
@@ -22,7 +23,6 @@ from broker.coordinator.transaction_coordinator import (
     EXPIRIES_PER_TURN,
     SETTLE_MS,
     TransactionCoordinator,
-    TransactionSettings,
 )
 from broker.coordinator.transaction_decide import AddPartitions, Granted
 from broker.coordinator.transaction_records import decode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker.coordinator.transaction_coordinator import Marker
+from broker.coordinator.transaction_ports import Marker
 from broker.request import Deferred
 from protocol.errors import ApiError, DiskFull
 from tests.broker.coordinator.fakes import FakeLog

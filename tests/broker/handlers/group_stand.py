@@ -8,8 +8,9 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+from broker.coordinator.coordinator import GroupCoordinator
 from broker.coordinator.offsets_topic import OffsetsTopic
+from broker.coordinator.settings import GroupSettings
 from broker.request import Deferred, Request
 from broker.topics.commands import CreateTopics, NewTopic
 from protocol.api import ApiKey

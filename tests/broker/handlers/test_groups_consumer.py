@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from broker.coordinator.consumer_catalog import CatalogTopics, topics_hash
-from broker.coordinator.coordinator import GroupCoordinator, GroupSettings
+from broker.coordinator.coordinator import GroupCoordinator
 from broker.coordinator.offsets_topic import OffsetsTopic
+from broker.coordinator.settings import GroupSettings
 from broker.topics.commands import CreateTopics, DeleteTopics, NewTopic
 from protocol.errors import ErrorCode
 from protocol.messages.consumer_group_describe import ConsumerGroupDescribeRequest
