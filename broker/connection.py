@@ -259,9 +259,9 @@ class Connection:
                     f"a frame of {size} bytes; requests have {_HEADER.size} to "
                     f"{self.server.max_request_bytes} (socket.request.max.bytes)"
                 )
+            self._expects_large = size > CARRY_LIMIT_BYTES
             frame_end = position + 4 + size
             if frame_end > end:
-                self._expects_large = size > CARRY_LIMIT_BYTES
                 if self._expects_large and self._begin_partial(4 + size, buffer[position:end]):
                     return
                 break
@@ -269,7 +269,6 @@ class Connection:
             if self.is_closed:
                 return
             position = frame_end
-            self._expects_large = size > CARRY_LIMIT_BYTES
             if len(replies) >= limit or self.held_bytes >= HELD_REPLY_BYTES:
                 self.pause_reading()
                 break
