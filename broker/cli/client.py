@@ -9,9 +9,9 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from importlib import metadata
 from typing import Any, TypeAlias, TypeVar
 
+from broker import __version__
 from broker.cli.errors import CommandFailed
 from protocol.api import ApiKey
 from protocol.compiler import message_class
@@ -197,7 +197,7 @@ class Connection:
         request = ApiVersionsRequest()
         if version >= 3:
             request.client_software_name = "floe"
-            request.client_software_version = metadata.version("floe")
+            request.client_software_version = __version__
         self.send(ApiKey.API_VERSIONS, request, version)
         self.in_flight.pop()
         frame = self._read_frame()

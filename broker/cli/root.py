@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import click
 
+from broker import __version__
 from broker.cli.errors import CommandFailed
 
 EXIT_OK = 0
@@ -74,11 +75,9 @@ class LazyGroup(click.Group):
 
 
 def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    """Print the version of the installed distribution and end."""
+    """Print the version and end."""
     if value and not ctx.resilient_parsing:
-        from importlib import metadata  # late: it takes a seventh of the start-up time
-
-        click.echo(f"floe {metadata.version('floe')}")
+        click.echo(f"floe {__version__}")
         ctx.exit()
 
 

@@ -6,6 +6,7 @@ import click
 
 from broker.cli import admin
 from broker.cli.client import Address, BrokerError, Client
+from broker.cli.errors import CommandFailed
 from broker.cli.options import bootstrap_option, key_value, output_option
 from broker.cli.output import format_size, print_json, print_table
 from protocol.errors import ErrorCode
@@ -233,13 +234,17 @@ def alter(
 @bootstrap_option
 def delete(names: tuple[str, ...], if_exists: bool, bootstrap: list[Address], timeout_s: float) -> None:
     """Delete topics and all their records. There is no way back."""
+    failures: list[str] = []
     with Client(bootstrap, timeout_s=timeout_s) as client:
         for name in names:
             try:
                 admin.delete_topic(client, name)
             except BrokerError as error:
-                if not (if_exists and admin.is_missing_topic(error)):
-                    raise
-                click.echo(f"There is no topic {name}.")
+                if if_exists and admin.is_missing_topic(error):
+                    click.echo(f"There is no topic {name}.")
+                else:
+                    failures.append(str(error))
                 continue
             click.echo(f"Deleted topic {name}.")
+    if failures:
+        raise CommandFailed("\n".join(failures))

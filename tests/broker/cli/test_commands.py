@@ -74,7 +74,10 @@ def test_a_topic_from_creation_to_deletion(cli: Cli) -> None:
         (1, 0, 0),
         (2, 0, 0),
     ]
-    assert cli.ok("topics", "delete", "life") == "Deleted topic life.\n"
+    cli.ok("topics", "create", "after-life")
+    deleted = cli("topics", "delete", "life", "nonesuch", "after-life")
+    assert deleted.exit_code == 1 and "nonesuch" in deleted.output
+    assert deleted.stdout == "Deleted topic life.\nDeleted topic after-life.\n"
     assert cli("topics", "delete", "life").exit_code == 1
     assert cli("topics", "delete", "life", "--if-exists").exit_code == 0
 

@@ -1,5 +1,7 @@
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 from click.testing import CliRunner
 
@@ -38,4 +40,5 @@ def test_importing_the_package_or_asking_for_help_loads_little() -> None:
 
 
 def test_version() -> None:
-    assert CliRunner().invoke(floe, ["--version"]).output.startswith("floe ")
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert CliRunner().invoke(floe, ["--version"]).output == f"floe {project['version']}\n"
