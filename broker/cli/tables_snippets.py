@@ -4,14 +4,18 @@ import json
 import shlex
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 DUCKDB_PACKAGES: Final = ("duckdb==1.5.5", "duckdb-extension-avro==1.5.5", "duckdb-extension-iceberg==1.5.5")
-SPARK_PACKAGES: Final = (
-    "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.11.0",
-    "org.xerial:sqlite-jdbc:3.49.1.0",
-)
-"""For Spark 4.1; the second is for catalogs in SQLite, other databases need their own driver."""
+SPARK_PACKAGE: Final = "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.11.0"
+JDBC_DRIVERS: Final = {
+    "sqlite": "org.xerial:sqlite-jdbc:3.49.1.0",
+    "postgresql": "org.postgresql:postgresql:42.7.7",
+}
+"""By the scheme of a SQL catalog's URL."""
+
+HIDDEN: Final = "***"
+"""What `tables.describe` has in place of passwords and keys."""
 
 
 def pyiceberg(described: Mapping[str, Any]) -> str:
@@ -21,10 +25,17 @@ def pyiceberg(described: Mapping[str, Any]) -> str:
         f"    {name!r}: {value!r}" for name, value in sorted(catalog["properties"].items())
     )
     return (
+        f"{_hidden(catalog['properties'])}"
         "from pyiceberg.catalog import load_catalog\n"
         f"catalog = load_catalog({catalog['name']!r}, **{{\n{properties},\n}})\n"
         f"catalog.load_table({described['table']!r}).scan().to_arrow()"
     )
+
+
+def _hidden(properties: Mapping[str, str]) -> str:
+    if not any(HIDDEN in value for value in properties.values()):
+        return ""
+    return f"# {HIDDEN} stands for what the broker tells nobody: write it in\n"
 
 
 def duckdb(described: Mapping[str, Any]) -> str | None:
@@ -59,15 +70,19 @@ def spark(described: Mapping[str, Any]) -> str | None:
         f"spark.sql.catalog.{name}": "org.apache.iceberg.spark.SparkCatalog",
         f"spark.sql.catalog.{name}.type": kind,
     }
-    if "uri" in properties:
-        settings[f"spark.sql.catalog.{name}.uri"] = _spark_uri(kind, properties["uri"])
+    uri = properties.get("uri", "")
+    if uri:
+        settings[f"spark.sql.catalog.{name}.uri"] = _spark_uri(kind, uri)
+    for what, value in _jdbc_login(kind, uri).items():
+        settings[f"spark.sql.catalog.{name}.jdbc.{what}"] = value
     if "warehouse" in properties:
         settings[f"spark.sql.catalog.{name}.warehouse"] = properties["warehouse"]
-    packages = SPARK_PACKAGES if properties.get("uri", "").startswith("sqlite") else SPARK_PACKAGES[:1]
+    driver = JDBC_DRIVERS.get(_database(uri)) if kind == "jdbc" else None
+    packages = [SPARK_PACKAGE, driver] if driver else [SPARK_PACKAGE]
     lines = [f"--conf {shlex.quote(f'{key}={value}')}" for key, value in settings.items()]
     namespace, _, table = described["table"].rpartition(".")
     query = f"-e 'SELECT count(*) FROM {name}.{namespace}.`{table}`'"  # a shell runs what is in backticks otherwise
-    return " \\\n".join([f"spark-sql --packages {','.join(packages)}", *lines, query])
+    return _hidden(settings) + " \\\n".join([f"spark-sql --packages {','.join(packages)}", *lines, query])
 
 
 def _spark_kind(properties: Mapping[str, str]) -> str | None:
@@ -75,12 +90,24 @@ def _spark_kind(properties: Mapping[str, str]) -> str | None:
     return kinds.get(properties.get("type", ""))
 
 
+def _database(uri: str) -> str:
+    """`postgresql` of SQLAlchemy's `postgresql+psycopg2://…`."""
+    return uri.partition("://")[0].partition("+")[0]
+
+
+def _jdbc_login(kind: str, uri: str) -> dict[str, str]:
+    if kind != "jdbc" or _database(uri) == "sqlite":
+        return {}
+    parts = urlsplit(uri)
+    login = {"user": parts.username, "password": parts.password}
+    return {what: unquote(value) for what, value in login.items() if value}
+
+
 def _spark_uri(kind: str, uri: str) -> str:
     if kind != "jdbc":
         return uri
-    # SQLAlchemy's URL to JDBC's: no driver name, no credentials.
-    scheme, _, rest = uri.partition("://")
-    scheme = scheme.partition("+")[0]
+    # SQLAlchemy's URL to JDBC's: no driver name, no credentials, which are settings of their own.
+    scheme, rest = _database(uri), uri.partition("://")[2]
     if scheme == "sqlite":
         return f"jdbc:sqlite:{rest.removeprefix('/')}"
     parts = urlsplit(uri)
