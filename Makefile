@@ -18,6 +18,7 @@ venv: $(STAMP) ## Create .venv with Floe and everything its tests need
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Floe needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Installing Floe and what its tests need into $(VENV): a minute or two." >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=23.2"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
