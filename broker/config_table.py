@@ -336,8 +336,8 @@ _RECORDS: Final = (
         "min.insync.replicas",
         1,
         (
-            "Replicas that must have a record before acks=all is answered. There is one: 2 or more "
-            "refuses acks=all."
+            "Replicas that must have a record before acks=all is answered. There is one, for which more are "
+            "taken (KIP-966)."
         ),
         check=_POSITIVE,
         update=DYNAMIC,
