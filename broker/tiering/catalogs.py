@@ -68,9 +68,10 @@ def load(given: Mapping[str, str], name: str = NAME) -> Catalog:
 
     from broker.tiering.local_files import IMPLEMENTATION
 
-    _make_folder(given.get("uri", ""))
     AVAILABLE_CATALOGS[CatalogType.HIVE] = _hive
+    AVAILABLE_CATALOGS[CatalogType.REST] = _rest
     try:
+        _make_folder(given.get("uri", ""))
         return load_catalog(name, **{"py-io-impl": IMPLEMENTATION, **given})
     except (ModuleNotFoundError, NotInstalledError) as error:
         kind = _kind(given)
@@ -79,8 +80,8 @@ def load(given: Mapping[str, str], name: str = NAME) -> Catalog:
         raise CatalogUnusable(
             f"the catalog needs the Python package {package}, which is not installed: pip install '{wanted}'"
         ) from error
-    except (ValueError, OSError) as error:
-        raise CatalogUnusable(f"floe.table.catalog.*: {error}") from error
+    except ValueError as error:
+        raise CatalogUnusable(f"floe.table.catalog.* ({_without_password(given)}): {error}") from error
     except Exception as error:  # each kind of catalog has its own exceptions, from SQLAlchemy's to botocore's
         raise CatalogUnusable(
             f"the catalog at {_without_password(given)} cannot be used: {_first_line(error)}"
@@ -91,6 +92,12 @@ def _hive(name: str, given: Mapping[str, str]) -> Catalog:
     from broker.tiering.hive_catalog import LastingHiveCatalog
 
     return LastingHiveCatalog(name, **given)
+
+
+def _rest(name: str, given: Mapping[str, str]) -> Catalog:
+    from broker.tiering.rest_catalog import PunctualRestCatalog
+
+    return PunctualRestCatalog(name, **given)
 
 
 def _kind(given: Mapping[str, str]) -> str:
@@ -108,8 +115,8 @@ def _make_folder(uri: str) -> None:
 
 
 def _without_password(given: Mapping[str, str]) -> str:
-    parts = urlsplit(given.get("uri", given.get("type", "?")))
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    uri = given.get("uri", given.get("type", "?"))
+    return uri.replace(f"{urlsplit(uri).netloc.rpartition('@')[0]}@", "", 1)
 
 
 def _first_line(error: Exception) -> str:

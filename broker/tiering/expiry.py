@@ -11,8 +11,8 @@ name goes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
     from broker.tiering.marked_table import MarkedTable
+
+
+log = logging.getLogger("floe.tables")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +85,19 @@ def expire(table: MarkedTable, older_than_ms: int, keep: int, at_once: int | Non
 
 
 def delete(io: FileIO, paths: Iterable[str]) -> int:
-    """How many of them were deleted."""
+    """How many of them were deleted. Who may not delete is told so: the table's folder would grow for ever."""
     count = 0
+    refused: list[OSError] = []
     for path in paths:
-        with suppress(OSError):  # gone already, or not now: orphan removal
+        try:
             io.delete(path)
             count += 1
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # not now, or not by us: orphan removal tries again
+            refused.append(error)
+    if refused:
+        log.warning("%d files of no use could not be deleted: %s", len(refused), refused[0])
     return count
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -30,6 +31,8 @@ NICENESS: Final = 10
 
 LOG_LEVEL_VARIABLE: Final = "_FLOE_WORKER_LOG_LEVEL"
 """How the broker tells its log level, so that a child says what the broker would show, and no more."""
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 Progress = Callable[[dict[str, Any]], None]
 Handler = Callable[[dict[str, Any], Progress], Mapping[str, Any]]
@@ -62,9 +65,12 @@ def run_job(handler: Handler, job: dict[str, Any], progress: Progress) -> dict[s
 
 
 def _message(error: Exception) -> str:
-    """One line; with the class where it is somebody else's, whose words may mean little alone."""
+    """One line; with the class where it is somebody else's, whose words may mean little alone.
+
+    Without places in memory, so that the same failure has the same words: who tells of each once could not else.
+    """
     kind = type(error)
-    text = " ".join(str(error).split())[:MESSAGE_CHARACTERS]
+    text = " ".join(_ADDRESS.sub("", str(error)).split())[:MESSAGE_CHARACTERS]
     if kind.__module__.partition(".")[0] in ("broker", "wal", "protocol") and text:
         return text
     return f"{kind.__name__}: {text}" if text else kind.__name__

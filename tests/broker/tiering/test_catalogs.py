@@ -256,6 +256,23 @@ def test_a_rest_catalog_that_loses_its_answer(tmp_path: Path, status: int) -> No
         assert contents(made) == once({0: 20})
 
 
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The URI of a server that takes requests and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_rest_catalog_that_never_answers(silent: str) -> None:
+    given = {"uri": silent, "rest.client.socket-timeout-ms": "100"}
+    with pytest.raises(
+        CatalogUnusable, match=r"the catalog at http://127.0.0.1:\d+ cannot be used: .*timed out"
+    ):
+        catalogs.load(catalogs.properties(given, "/unused"))
+
+
 # -- what is said
 
 
@@ -263,6 +280,11 @@ def test_a_rest_catalog_that_loses_its_answer(tmp_path: Path, status: int) -> No
     ("given", "told"),
     [
         ({"type": "cassandra", "uri": "x"}, "floe.table.catalog.*"),
+        ({"type": "rest", "uri": "http://127.0.0.1:9"}, "the catalog at http://127.0.0.1:9 cannot be used"),
+        (
+            {"type": "sql", "uri": "sqlite:////proc/none/x.db"},
+            "the catalog at sqlite:////proc/none/x.db cannot be",
+        ),
         ({"type": "sql", "uri": "nonsense"}, "cannot be used"),
         (
             {"type": "sql", "uri": "mysql://db/lake"},

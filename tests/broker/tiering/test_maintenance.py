@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.io import FileIO
 
 from broker.tiering import data_files, local_files, maintenance
 from broker.tiering.commit import TableMoved
+from broker.tiering.expiry import delete
 from broker.tiering.maintenance import (
     ORPHANS_INTERVAL_MS,
     Maintained,
@@ -325,3 +328,21 @@ def test_each_part_can_be_switched_off(tmp_path: Path) -> None:
 def test_properties_of_the_catalog_are_as_given() -> None:
     assert local_files.IMPLEMENTATION.rpartition(".")[2] == local_files.SyncedFileIO.__name__
     assert issubclass(FaultyCatalog, SqlCatalog)
+
+
+class GuardedFiles:
+    """May not be deleted, but for one; another is gone already."""
+
+    def delete(self, location: str) -> None:
+        if location == "gone":
+            raise FileNotFoundError(location)
+        if location != "ours":
+            raise PermissionError(f"AccessDenied: {location}")
+
+
+def test_who_may_not_delete_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    assert delete(cast(FileIO, GuardedFiles()), ["gone", "a", "ours", "b"]) == 1
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said == "2 files of no use could not be deleted: AccessDenied: a"
+    caplog.clear()
+    assert delete(cast(FileIO, GuardedFiles()), ["gone"]) == 0 and not caplog.records

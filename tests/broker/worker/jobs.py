@@ -30,7 +30,7 @@ def handle(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
                 progress({"number": number})
             return {"numbers": job["to"]}
         case "refuse":
-            raise Refused("not this one")
+            raise Refused(f"not this one of {object()}")
         case "log":
             logging.getLogger("floe.tiering").warning("a table is slow")
         case "babble":

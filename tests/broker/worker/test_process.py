@@ -81,7 +81,7 @@ def test_jobs_are_done_one_at_a_time_in_order_and_report_progress() -> None:
 def test_a_failed_job_says_why_and_the_child_lives_on() -> None:
     async def scenario() -> None:
         jobs = worker()
-        with pytest.raises(JobFailed, match="not this one") as failed:
+        with pytest.raises(JobFailed, match=r"^Refused: not this one of <object object>$") as failed:
             await jobs.run({"do": "refuse"})
         assert failed.value.kind == "Refused" and failed.value.details == {"retry": False}
         assert (await jobs.run({"do": "echo", "value": 1}))["echo"] == 1
