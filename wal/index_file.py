@@ -1,17 +1,25 @@
-"""A file of fixed-size entries that grow in every field: what both indexes keep on disk.
+"""What both indexes of a segment are: a file of fixed-size entries that grow in every field, and the newest in memory.
 
-New entries wait in memory, in the index, and are appended in blocks; nothing is read until something is
-looked up. Searching costs a handful of small reads (18 for a full 10 MiB index), so no index has to be held
-in memory.
+New entries wait in memory and are appended in blocks, at the latest when the segment is sealed: an index can be rebuilt
+from its log, so nothing waits for it. Nothing is read until something is looked up. Searching costs a handful of small
+reads (18 for a full 10 MiB index), so no index has to be held in memory.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from struct import Struct
-from typing import Any
+from typing import Any, Final
 
+from wal.errors import DiskFull
 from wal.storage import File, Storage
+
+BUFFERED_ENTRIES: Final = 4096
+"""Entries held in memory before a block of them is written: 32 KiB for 16 MiB of log."""
+
+MAX_RELATIVE_OFFSET: Final = 0x7FFF_FFFF
+"""A segment spans at most this many offsets: Kafka reads the field as a signed int32."""
 
 
 class IndexFile:
@@ -86,3 +94,57 @@ class IndexFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+class Index:
+    """The index of one segment: its file, and behind it the newest entries in memory."""
+
+    __slots__ = ("_stored", "base_offset", "count", "offsets")
+
+    ENTRY: Struct
+
+    def __init__(self, storage: Storage, path: str, base_offset: int) -> None:
+        self._stored = IndexFile(storage, path, self.ENTRY)
+        self.base_offset = base_offset
+        self.offsets = array("I")  # relative, of the entries in memory
+        self.count = 0
+
+    def _block(self) -> bytes:
+        """The entries in memory, as they are written."""
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        """Empty the memory."""
+        raise NotImplementedError
+
+    def _write_some(self) -> None:
+        try:
+            self._write()
+        except DiskFull:
+            return  # it waits in memory until there is space, at the latest for the segment's end
+
+    def _write(self) -> None:
+        self._stored.append(self._block())
+        self._forget()
+        assert self._stored.count == self.count
+
+    def flush(self) -> None:
+        """Write what the file misses, and make it no longer than it should be; not synced. Raises
+        DiskFull.
+        """
+        self._write()
+        self._stored.trim()
+
+    def reset(self) -> None:
+        """Forget everything, to be rebuilt. The file is rewritten by the next `flush`."""
+        self._forget()
+        self.count = 0
+        self._stored.reset()
+
+    @property
+    def file(self) -> File:
+        """What the flusher syncs when the segment is sealed."""
+        return self._stored.file
+
+    def close(self) -> None:
+        self._stored.close()

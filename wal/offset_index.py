@@ -6,8 +6,7 @@ One entry per `index.interval.bytes` of log, in Kafka's format, big-endian:
            0     4  relative offset   last offset of a batch, minus the segment's base offset
            4     4  position          where that batch starts in the .log file
 
-New entries wait in memory and are written in blocks, at the latest when the segment is sealed: an index can
-be rebuilt from its log, so nothing waits for it.
+Kept and written as `index_file.py` says.
 """
 
 from __future__ import annotations
@@ -18,19 +17,12 @@ from bisect import bisect_right
 from struct import Struct
 from typing import Final, NamedTuple
 
-from wal.errors import DiskFull
-from wal.index_file import IndexFile
-from wal.storage import File, Storage
+from wal.index_file import BUFFERED_ENTRIES, MAX_RELATIVE_OFFSET, Index
+from wal.storage import Storage
 
 _ENTRY: Final = Struct(">II")
 ENTRY_BYTES: Final = 8
 assert _ENTRY.size == ENTRY_BYTES
-
-MAX_RELATIVE_OFFSET: Final = 0x7FFF_FFFF
-"""A segment spans at most this many offsets: Kafka reads the field as a signed int32."""
-
-BUFFERED_ENTRIES: Final = 4096
-"""Entries held in memory before a block of them is written: 32 KiB for 16 MiB of log."""
 
 
 class OffsetPosition(NamedTuple):
@@ -38,17 +30,16 @@ class OffsetPosition(NamedTuple):
     position: int
 
 
-class OffsetIndex:
-    """The index of one segment: its file, and behind it the newest entries in memory."""
+class OffsetIndex(Index):
+    """The offset index of one segment."""
 
-    __slots__ = ("_stored", "base_offset", "count", "offsets", "positions")
+    __slots__ = ("positions",)
+
+    ENTRY = _ENTRY
 
     def __init__(self, storage: Storage, path: str, base_offset: int) -> None:
-        self._stored = IndexFile(storage, path, _ENTRY)
-        self.base_offset = base_offset
-        self.offsets = array("I")
+        super().__init__(storage, path, base_offset)
         self.positions = array("I")
-        self.count = 0
 
     def append(self, offset: int, position: int) -> None:
         relative = offset - self.base_offset
@@ -60,20 +51,15 @@ class OffsetIndex:
         if len(self.offsets) > BUFFERED_ENTRIES:
             self._write_some()
 
-    def _write_some(self) -> None:
-        try:
-            self._write()
-        except DiskFull:
-            return  # it waits in memory until there is space, at the latest for the segment's end
-
-    def _write(self) -> None:
+    def _block(self) -> bytes:
         block = array("I", bytes(ENTRY_BYTES * len(self.offsets)))
         block[0::2], block[1::2] = self.offsets, self.positions
         if sys.byteorder == "little":
             block.byteswap()
-        self._stored.append(block.tobytes())
+        return block.tobytes()
+
+    def _forget(self) -> None:
         self.offsets, self.positions = array("I"), array("I")
-        assert self._stored.count == self.count
 
     def lookup(self, offset: int) -> OffsetPosition:
         """The last entry at or below `offset`; the segment's start if there is none."""
@@ -113,13 +99,6 @@ class OffsetIndex:
         pairs = [*self._stored.read_all(), *zip(self.offsets, self.positions)]
         return [OffsetPosition(self.base_offset + relative, position) for relative, position in pairs]
 
-    def flush(self) -> None:
-        """Write what the file misses, and make it no longer than it should be; not synced. Raises
-        DiskFull.
-        """
-        self._write()
-        self._stored.trim()
-
     def load(self) -> str | None:
         """Take over the file. Returns why it cannot be trusted, None if it can: size and last entry are
         sound.
@@ -131,17 +110,3 @@ class OffsetIndex:
         if reason is None and self.count and self.last().position == 0:
             reason = "the offset index ends in zeros"
         return reason
-
-    def reset(self) -> None:
-        """Forget everything, to be rebuilt. The file is rewritten by the next `flush`."""
-        self.offsets, self.positions = array("I"), array("I")
-        self.count = 0
-        self._stored.reset()
-
-    @property
-    def file(self) -> File:
-        """What the flusher syncs when the segment is sealed."""
-        return self._stored.file
-
-    def close(self) -> None:
-        self._stored.close()

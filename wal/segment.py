@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 from protocol.records import BATCH_OVERHEAD, NO_TIMESTAMP, CorruptBatch, RecordBatch, parse_header
 from wal import txn_index
 from wal.errors import Damage, DiskFull
+from wal.index_file import MAX_RELATIVE_OFFSET
 from wal.layout import LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, segment_path
-from wal.offset_index import ENTRY_BYTES, MAX_RELATIVE_OFFSET, OffsetIndex
+from wal.offset_index import ENTRY_BYTES, OffsetIndex
 from wal.storage import File, Storage, read_file
 from wal.time_index import TimeIndex
 from wal.txn_index import AbortedTransaction

@@ -7,7 +7,7 @@ One entry per offset index entry at most, in Kafka's format, big-endian:
            8     4  relative offset   last offset of the batch that has it, minus the segment's base offset
 
 An entry (t, o) says: a record newer than t lies after offset o. Timestamps and offsets only grow, so an entry
-that adds no newer timestamp is left out. Kept and written like the offset index.
+that adds no newer timestamp is left out. Kept and written as `index_file.py` says.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from protocol.records import NO_TIMESTAMP
-from wal.errors import DiskFull
-from wal.index_file import IndexFile
-from wal.offset_index import BUFFERED_ENTRIES, MAX_RELATIVE_OFFSET
-from wal.storage import File, Storage
+from wal.index_file import BUFFERED_ENTRIES, MAX_RELATIVE_OFFSET, Index
+from wal.storage import Storage
 
 _ENTRY: Final = Struct(">qI")
 ENTRY_BYTES: Final = 12
@@ -33,18 +31,17 @@ class TimestampOffset(NamedTuple):
     offset: int
 
 
-class TimeIndex:
-    """The time index of one segment: its file, and behind it the newest entries in memory."""
+class TimeIndex(Index):
+    """The time index of one segment."""
 
-    __slots__ = ("_newest", "_stored", "base_offset", "count", "offsets", "timestamps")
+    __slots__ = ("_newest", "timestamps")
+
+    ENTRY = _ENTRY
 
     def __init__(self, storage: Storage, path: str, base_offset: int) -> None:
-        self._stored = IndexFile(storage, path, _ENTRY)
+        super().__init__(storage, path, base_offset)
         self._newest = NO_TIMESTAMP
-        self.base_offset = base_offset
         self.timestamps = array("q")
-        self.offsets = array("I")
-        self.count = 0
 
     def maybe_append(self, timestamp: int, offset: int) -> None:
         """Add an entry, unless it says nothing that the last one does not."""
@@ -60,16 +57,11 @@ class TimeIndex:
         if len(self.offsets) > BUFFERED_ENTRIES:
             self._write_some()
 
-    def _write_some(self) -> None:
-        try:
-            self._write()
-        except DiskFull:
-            return  # it waits in memory until there is space, at the latest for the segment's end
+    def _block(self) -> bytes:
+        return b"".join(map(_ENTRY.pack, self.timestamps, self.offsets))
 
-    def _write(self) -> None:
-        self._stored.append(b"".join(map(_ENTRY.pack, self.timestamps, self.offsets)))
+    def _forget(self) -> None:
         self.timestamps, self.offsets = array("q"), array("I")
-        assert self._stored.count == self.count
 
     def lookup(self, timestamp: int) -> TimestampOffset:
         """The last entry at or below `timestamp`; (-1, base offset) if there is none."""
@@ -96,13 +88,6 @@ class TimeIndex:
         pairs = [*self._stored.read_all(), *zip(self.timestamps, self.offsets)]
         return [TimestampOffset(timestamp, self.base_offset + relative) for timestamp, relative in pairs]
 
-    def flush(self) -> None:
-        """Write what the file misses, and make it no longer than it should be; not synced. Raises
-        DiskFull.
-        """
-        self._write()
-        self._stored.trim()
-
     def load(self) -> str | None:
         """Take over the file. Returns why it cannot be trusted, None if it can: size and both ends are
         sound.
@@ -117,16 +102,6 @@ class TimeIndex:
         return reason
 
     def reset(self) -> None:
-        """Forget everything, to be rebuilt. The file is rewritten by the next `flush`."""
-        self.timestamps, self.offsets = array("q"), array("I")
+        """As of any index; its next entry may be as old as it likes."""
+        super().reset()
         self._newest = NO_TIMESTAMP
-        self.count = 0
-        self._stored.reset()
-
-    @property
-    def file(self) -> File:
-        """What the flusher syncs when the segment is sealed."""
-        return self._stored.file
-
-    def close(self) -> None:
-        self._stored.close()

@@ -8,7 +8,8 @@ import pytest
 
 from tests.simulation.memory_storage import MemoryStorage
 from wal.errors import DiskFull
-from wal.offset_index import BUFFERED_ENTRIES, OffsetIndex, OffsetPosition
+from wal.index_file import BUFFERED_ENTRIES
+from wal.offset_index import OffsetIndex, OffsetPosition
 from wal.storage import Storage, read_file
 
 BASE = 1000
