@@ -116,7 +116,8 @@ def _make_folder(uri: str) -> None:
 
 def _without_password(given: Mapping[str, str]) -> str:
     uri = given.get("uri", given.get("type", "?"))
-    return uri.replace(f"{urlsplit(uri).netloc.rpartition('@')[0]}@", "", 1)
+    who, at, _ = urlsplit(uri).netloc.rpartition("@")
+    return uri.replace(who + at, "", 1)
 
 
 def _first_line(error: Exception) -> str:

@@ -40,6 +40,9 @@ MAX_CELLS: Final = 1 << 22
 LEAST_RECORDS: Final = 1 << 12
 """Records of a conversion however many the columns are: each has a cost of its own."""
 
+MAX_ODD: Final = 32
+"""Records of a piece that fail for a reason nobody thought of. With more it is not the records."""
+
 Reasons = dict[int, str]
 """Why a record is no row, by its place in the columns."""
 
@@ -91,14 +94,43 @@ class RowBuilder:
     def convert_in_parts(
         self, columns: RecordColumns, partition: int, schema: pa.Schema
     ) -> Iterator[Converted]:
-        """The same for as many records at a time as keep memory bounded however many columns there are or come."""
-        first = 0
+        """The same for as many records at a time as keep memory bounded however many columns there are or come.
+
+        A record that Arrow fails on for a reason nobody thought of is a dead letter, so that it cannot stop its topic.
+        """
+        first = odd = 0
         while first < len(columns):
             part = columns.part(first, first + records_at_once(schema))
-            converted = self._convert(part, partition, schema, MAX_CELLS)
+            try:
+                converted = self._convert(part, partition, schema, MAX_CELLS)
+            except pa.ArrowException as error:
+                if isinstance(error, MemoryError) or odd == MAX_ODD:
+                    raise
+                converted = self._up_to_the_first_odd(part, partition, schema)
+                odd += not len(converted.rows)
             yield converted
             schema = converted.schema
             first += converted.record_count
+
+    def _up_to_the_first_odd(self, columns: RecordColumns, partition: int, schema: pa.Schema) -> Converted:
+        """What comes before the first record that fails; where there is nothing before it, that one."""
+        sound: Converted | None = None
+        low, high = 0, len(columns)  # the first so many can be converted, the first so many cannot
+        while high - low > 1:
+            middle = (low + high) // 2
+            try:
+                sound = self._convert(columns.part(0, middle), partition, schema, None)
+                low = middle
+            except pa.ArrowException:
+                high = middle
+        if sound is not None:
+            return sound
+        odd = columns.part(0, 1)
+        try:
+            return self._convert(odd, partition, schema, None)
+        except pa.ArrowException as error:
+            reasons = {0: f"it cannot be converted: {type(error).__name__}: {error}"}
+            return Converted(schema.empty_table(), dead_letters.table(odd, partition, reasons), schema)
 
     def _convert(
         self, columns: RecordColumns, partition: int, schema: pa.Schema, max_cells: int | None

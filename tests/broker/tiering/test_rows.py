@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -137,3 +138,39 @@ def test_a_table_that_grows_wide_at_once_is_converted_in_parts() -> None:
         schema = converted.schema
     assert sorted(found) == list(range(50_000))
     assert len(schema) == 6 + 1 + 900
+
+
+class FailingBuilder(rows.RowBuilder):
+    """As if Arrow had a fault at some offsets."""
+
+    def __init__(self, odd: set[int]) -> None:
+        super().__init__()
+        self.odd = odd
+
+    def _convert(
+        self, columns: Any, partition: int, schema: pa.Schema, max_cells: int | None
+    ) -> rows.Converted:
+        if self.odd & set(columns.offsets.tolist()):
+            raise pa.ArrowIndexError("array slice would exceed array length")
+        return super()._convert(columns, partition, schema, max_cells)
+
+
+@given(st.integers(1, 300), st.sets(st.integers(0, 299), max_size=rows.MAX_ODD))
+def test_a_record_that_arrow_fails_on_is_a_dead_letter(count: int, odd: set[int]) -> None:
+    source = as_columns([Record(timestamp=1, value=b"%d" % at) for at in range(count)])
+    schema = rows.initial_schema(rows.RAW, rows.RAW)
+    parts = list(FailingBuilder(odd).convert_in_parts(source, 0, schema))
+    found = [offset for part in parts for offset in part.rows["kafka_offset"].to_pylist()]
+    letters = [row for part in parts for row in part.dead_letters.to_pylist()]
+    assert found == [at for at in range(count) if at not in odd]
+    assert [row["kafka_offset"] for row in letters] == sorted(at for at in odd if at < count)
+    assert all("exceed array length" in row["reason"] and row["value"] for row in letters)
+
+
+def test_a_fault_that_is_not_the_records_is_told() -> None:
+    source = as_columns([Record(timestamp=1, value=b"v") for _ in range(200)])
+    parts = FailingBuilder(set(range(200))).convert_in_parts(
+        source, 0, rows.initial_schema(rows.RAW, rows.RAW)
+    )
+    with pytest.raises(pa.ArrowIndexError):
+        list(parts)
