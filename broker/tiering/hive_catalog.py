@@ -23,6 +23,7 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -241,10 +242,24 @@ class _Connection(_HiveClient):
                 return super().__enter__()
             except TTransport.TTransportException as error:
                 self.uris.append(self.uris.pop(0))
-                log.info("metastore %s: %s; the next is %s", self._uri, error, self.uris[0])
+                log.info("%s; the next is %s", self._told(error), self.uris[0])
                 self._uri = self.uris[0]
                 self._transport = self._init_thrift_transport()
-        return super().__enter__()
+        try:
+            return super().__enter__()
+        except TTransport.TTransportException as error:
+            raise self._told(error) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if isinstance(error, TTransport.TTransportException):
+            raise self._told(error) from error
+
+    def _told(self, error: TTransport.TTransportException) -> TTransport.TTransportException:
+        """`error`, which says little more than that a read failed, with where."""
+        return TTransport.TTransportException(error.type, f"the metastore at {self._uri}: {error.message}")
 
     def _client(self) -> Client:
         return _Metastore(super()._client()._iprot)

@@ -57,6 +57,11 @@ class Metastore:
         self._ids = itertools.count(1)
         self._lock = RLock()
 
+    def _lose(self, method: str) -> None:
+        if method in self.answers_lost:
+            self.answers_lost.remove(method)
+            raise TTransportException(message="the connection breaks")
+
     def create_database(self, database: Database) -> None:
         if database.name in self.databases:
             raise AlreadyExistsException(database.name)
@@ -76,6 +81,7 @@ class Metastore:
         self.tables[key] = tbl
 
     def get_table(self, dbname: str, tbl_name: str) -> Table:
+        self._lose("get_table")
         found = self.tables.get((dbname.lower(), tbl_name.lower()))
         if found is None:
             raise NoSuchObjectException(tbl_name)
@@ -100,9 +106,7 @@ class Metastore:
             self.tables.pop((dbname.lower(), tbl_name.lower()))
             self.create_table(new_tbl)
             self.alters += 1
-        if "alter" in self.answers_lost:
-            self.answers_lost.remove("alter")
-            raise TTransportException(message="the connection breaks")
+        self._lose("alter")
 
     def _check_columns(self, before: list[FieldSchema], after: list[FieldSchema]) -> None:
         changed = []
@@ -131,9 +135,7 @@ class Metastore:
             )
             self.held.append(made)
         answer = self.check_lock(CheckLockRequest(lockid=made.lockid))
-        if "lock" in self.answers_lost:
-            self.answers_lost.remove("lock")
-            raise TTransportException(message="the connection breaks")
+        self._lose("lock")
         return answer
 
     def check_lock(self, rqst: CheckLockRequest) -> LockResponse:

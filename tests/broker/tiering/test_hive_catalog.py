@@ -24,6 +24,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.hive import HiveCatalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField, StringType, StructType
+from thrift.transport.TTransport import TTransportException
 
 from broker.tiering import catalogs, local_files
 from broker.tiering.catalogs import CatalogUnusable
@@ -275,6 +276,16 @@ def test_a_metastore_that_is_away_is_named(tmp_path: Path) -> None:
         table = _open(_load(tmp_path, uri))
     with pytest.raises(CommitUnknown, match=uri.rpartition(":")[2]):
         put(table, {0: range(10)})
+
+
+def test_a_metastore_that_goes_away_in_the_middle_is_named(
+    tmp_path: Path, running: tuple[Metastore, str]
+) -> None:
+    metastore, uri = running
+    made = _load(tmp_path, uri)
+    metastore.answers_lost.append("get_table")
+    with pytest.raises(TTransportException, match=f"the metastore at {uri}"):
+        made.load_table(IDENTIFIER)
 
 
 def test_what_has_to_be_installed_is_said(tmp_path: Path) -> None:
