@@ -201,6 +201,10 @@ class ApiError(Exception):
         super().__init__(f"{code.name}: {self.message}")
 
 
+class Repeated(ApiError):
+    """Refused because it was done before, and what came after it must not be touched: nothing is amiss."""
+
+
 class StorageFailed(Exception):
     """The disk failed under a partition, which is offline from now on (KAFKA_STORAGE_ERROR)."""
 

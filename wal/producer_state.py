@@ -27,7 +27,7 @@ from struct import Struct
 from typing import Final
 
 from protocol.checksum import crc32c
-from protocol.errors import ApiError, ErrorCode
+from protocol.errors import ApiError, ErrorCode, Repeated
 from protocol.records import (
     ABORT_MARKER,
     COMMIT_MARKER,
@@ -219,7 +219,8 @@ class ProducerState:
 
         From transaction version 2 (KIP-890) the coordinator bumps the epoch before every marker, so one with
         the producer's own epoch is a late one; only the retry of the marker already written is let through
-        (KAFKA-19999). Raises ApiError: INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED.
+        (KAFKA-19999). Where the next transaction has begun in that epoch, a marker of the one before is `Repeated`.
+        Raises ApiError: INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED.
         """
         entry = self._producers.get(producer_id)
         if entry is None:
@@ -227,6 +228,12 @@ class ProducerState:
         is_retry = producer_epoch == entry.producer_epoch and entry.current_txn_first_offset == NO_OFFSET
         lowest = entry.producer_epoch + (1 if transaction_version >= 2 else 0)
         if producer_epoch < lowest and not is_retry:
+            if producer_epoch == entry.producer_epoch:
+                raise Repeated(
+                    ErrorCode.INVALID_PRODUCER_EPOCH,
+                    f"Epoch {producer_epoch} of producer {producer_id} has a transaction open since offset "
+                    f"{entry.current_txn_first_offset}: the one that a marker of this epoch ends is over",
+                )
             raise _stale_epoch(producer_id, producer_epoch, entry.producer_epoch)
         if coordinator_epoch < entry.coordinator_epoch:
             raise ApiError(

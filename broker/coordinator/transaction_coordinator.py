@@ -80,7 +80,7 @@ from broker.coordinator.waiting import (
     at_once,
 )
 from broker.request import Deferred
-from protocol.errors import ApiError, ErrorCode, Malformed, StorageFailed
+from protocol.errors import ApiError, ErrorCode, Malformed, Repeated, StorageFailed
 
 if TYPE_CHECKING:
     from broker.coordinator.timers import Timers
@@ -400,6 +400,8 @@ class TransactionCoordinator:
         except StorageFailed as failure:
             self._host.storage_failed(failure)
             return False
+        except Repeated as refusal:  # the record of the completion was lost in a crash
+            log.info("no further marker for %s-%d: %s", *partition, refusal.message)
         except ApiError as refusal:
             log.warning("no marker for %s-%d: %s", *partition, refusal.message)
         return True

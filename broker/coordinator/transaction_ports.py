@@ -42,7 +42,8 @@ class Markers(Protocol):
     def append(self, topic: str, partition: int, marker: Marker, now_ms: int) -> bool:
         """Write a marker; False if there is no such partition (any more).
 
-        Raises ApiError where a newer producer or coordinator has been there, DiskFull, StorageFailed.
+        Raises Repeated where it was written before and the next transaction has begun, ApiError where a newer producer
+        or coordinator has been there, DiskFull, StorageFailed.
         """
 
     def when_durable(self, topic: str, partition: int, waiter: DurabilityWaiter) -> bool:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import records
-from protocol.errors import ApiError, ErrorCode
+from protocol.errors import ApiError, ErrorCode, Repeated
 from protocol.records import CorruptBatch, Record, RecordBatch
 from tests.protocol.golden_records import GOLDEN
 from wal.producer_state import CompletedTransaction, CorruptSnapshot, ProducerState, decode_snapshot
@@ -229,6 +229,22 @@ def test_markers_of_old_coordinators_and_old_epochs() -> None:
     assert code(5, 20, 2) is None  # the retry of the marker just written
     assert code(6, 19, 2) == ErrorCode.TRANSACTION_COORDINATOR_FENCED
     state.check_marker(99, 0, 0, 2)  # unknown producer
+
+
+def test_a_marker_written_again_is_told_from_a_stale_one() -> None:
+    """Version 2: the marker raised the epoch, in which the next transaction is open."""
+    state = ProducerState()
+    state.update(batch(0, epoch=3, transactional=True))
+    end(state, 1, epoch=4)
+    state.update(batch(0, offset=2, epoch=4, transactional=True))
+    with pytest.raises(Repeated) as again:
+        state.check_marker(PID, 4, 0, 2)
+    assert again.value.code is ErrorCode.INVALID_PRODUCER_EPOCH
+    with pytest.raises(ApiError) as stale:
+        state.check_marker(PID, 3, 0, 2)
+    assert not isinstance(stale.value, Repeated)
+    state.check_marker(PID, 4, 0, 1)  # version 1 cannot tell
+    state.check_marker(PID, 5, 0, 2)
 
 
 def test_coordinators_write_without_sequences() -> None:

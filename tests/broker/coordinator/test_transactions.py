@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from broker.coordinator.transaction_coordinator import (
 )
 from broker.coordinator.transaction_decide import AddPartitions, Granted
 from broker.coordinator.transaction_records import decode
-from protocol.errors import ErrorCode
+from protocol.errors import ApiError, ErrorCode, Repeated
 from tests.broker.coordinator.fakes import FakeHost, value_of
 from tests.broker.coordinator.transaction_fakes import FakeMarkers, FakeProducerIds, FakeTransactionLog
 
@@ -369,6 +370,24 @@ def test_a_deleted_topic_needs_no_marker(c: Coordinated) -> None:
 
 
 # --- time -------------------------------------------------------------------------------------------------------
+
+
+def test_only_a_refusal_that_means_something_is_a_warning(
+    c: Coordinated, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A crash that loses the record of a completion has markers written again, where the next may be open."""
+    granted = c.init()
+    for topic in ("again", "newer", "there"):
+        c.add(granted, (topic, 0))
+    c.markers.refusals["again"] = Repeated(ErrorCode.INVALID_PRODUCER_EPOCH)
+    c.markers.refusals["newer"] = ApiError(ErrorCode.INVALID_PRODUCER_EPOCH)
+    with caplog.at_level(logging.INFO, "floe"):
+        assert c.end(granted, True).error == ErrorCode.NONE
+    assert [(record.levelname, record.args[0]) for record in caplog.records if record.args] == [
+        ("INFO", "again"),
+        ("WARNING", "newer"),
+    ]
+    assert [place[0] for place in c.markers.written] == ["there"]
 
 
 def test_what_takes_too_long_is_aborted(c: Coordinated) -> None:

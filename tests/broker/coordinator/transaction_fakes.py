@@ -32,6 +32,7 @@ class FakeMarkers:
         self.is_synchronous = is_synchronous
         self.is_full = False
         self.missing: set[str] = set()
+        self.refusals: dict[str, ApiError] = {}
         self.written: list[tuple[str, int, Marker]] = []
         self._waiters: list[Any] = []
 
@@ -40,6 +41,8 @@ class FakeMarkers:
             raise DiskFull("the disk is full")
         if topic in self.missing:
             return False
+        if topic in self.refusals:
+            raise self.refusals[topic]
         self.written.append((topic, partition, marker))
         return True
 
