@@ -237,17 +237,19 @@ def committing(group_id: str, until: float) -> Session:
 
 
 def measure_commits(broker: BrokerProcess, prefix: str = "", duration_s: float = COMMIT_SECONDS) -> Figures:
-    """Requests a second with one offset each, and how long they took."""
+    """Requests a second with one offset each, how long they took, and the broker's processor time for each."""
     figures: Figures = {}
     for connections in (1, CONNECTIONS):
         for seconds in (WARM_UP_SECONDS, duration_s):
             until, before = time.perf_counter() + seconds, time.process_time()
+            broker_before = _processor_seconds(broker)
             sessions = [committing(f"{prefix}commit-{n}", until) for n in range(connections * IN_FLIGHT)]
             latencies = sorted(run(broker.address, IN_FLIGHT, split(sessions, connections)))
         name = f"commits_{connections}x{IN_FLIGHT}"
         figures[f"{name}_per_s"] = len(latencies) / duration_s
         figures[f"{name}_p50_ms"] = 1000 * latencies[len(latencies) // 2]
         figures[f"{name}_p99_ms"] = 1000 * latencies[int(len(latencies) * 0.99)]
+        figures[f"{name}_broker_us"] = 1e6 * (_processor_seconds(broker) - broker_before) / len(latencies)
         figures[f"{name}_client_percent_of_a_core"] = 100 * (time.process_time() - before) / duration_s
     return figures
 
