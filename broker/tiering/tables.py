@@ -158,13 +158,8 @@ class TopicTable:
         return self._main.committed()
 
     def drop(self) -> None:
-        """Deletes both tables from the catalog and their files. For a topic that is deleted with its table."""
-        for identifier in (names.dead_letters_identifier(self._identifier), self._identifier):
-            try:
-                _check_owner(self._catalog.load_table(identifier), self._writer)
-            except NoSuchTableError:
-                continue
-            self._catalog.purge_table(identifier)
+        """As `drop_tables`."""
+        drop_tables(self._catalog, self._identifier, self._writer)
 
     def _reconcile(self) -> None:
         identifier = names.dead_letters_identifier(self._identifier)
@@ -242,6 +237,22 @@ class TopicTable:
             return None
         short = re.sub(r"[^0-9A-Za-z_-]", "", self._writer.topic_id)
         return "/".join([warehouse, *identifier[:-1], f"{identifier[-1]}-{short}"])
+
+
+def drop_tables(catalog: Catalog, identifier: Identifier, writer: Writer) -> None:
+    """Deletes the tables of a topic that is deleted with them from the catalog, and their files.
+
+    They may have another name by now, and theirs be that of a new topic's tables, which stay. Raises what the catalog
+    raises.
+    """
+    for name in (names.dead_letters_identifier(identifier), identifier):
+        for one in (name, names.retired_identifier(name, writer.topic_id)):
+            try:
+                is_of_topic = _is_of(catalog.load_table(one), writer)
+            except NoSuchTableError:
+                continue
+            if is_of_topic:
+                catalog.purge_table(one)
 
 
 def _is_of(table: Table, writer: Writer) -> bool:

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,12 +28,15 @@ from broker.tiering.maintenance import Maintenance, MaintenanceSettings
 from broker.tiering.reading import AbortedRange, Damaged, LogRange, read
 from broker.tiering.rows import RowBuilder, initial_schema
 from broker.tiering.settings import CatalogSettings, TableSettings
-from broker.tiering.tables import Layout, TopicTable, Writer
+from broker.tiering.tables import Layout, TopicTable, Writer, drop_tables
 from broker.worker.child import Handler, Progress
 from protocol.columns import RecordColumns, decode
 from protocol.compression import READER_LIMIT_BYTES
 from protocol.records import Buffer, CorruptBatch, RecordBatch, parse_batches
 from wal.storage import FileStorage
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
 
 log = logging.getLogger("floe.tables")
 
@@ -68,7 +71,7 @@ class TieringWorker:
     """Keeps catalogs and tables open between jobs."""
 
     def __init__(self) -> None:
-        self._catalogs: dict[str, Any] = {}
+        self._catalogs: dict[str, Catalog] = {}
         self._tables: OrderedDict[str, _Open] = OrderedDict()
 
     def handle(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -78,8 +81,7 @@ class TieringWorker:
 
     def _drop(self, job: Mapping[str, Any]) -> dict[str, Any]:
         self._tables.pop(_key(job), None)
-        settings = TableSettings.from_json(job["settings"])
-        self._open(job, settings).drop()
+        drop_tables(*self._place(job, TableSettings.from_json(job["settings"])))
         return {}
 
     def _commit(self, job: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,15 +143,24 @@ class TieringWorker:
             snapshots -= self._tables.popitem(last=False)[1].snapshot_count
 
     def _open(self, job: Mapping[str, Any], settings: TableSettings) -> TopicTable:
+        columns = initial_schema(settings.value, settings.key)
+        return TopicTable.open(*self._place(job, settings), columns, Layout(settings.partition_by))
+
+    def _place(
+        self, job: Mapping[str, Any], settings: TableSettings
+    ) -> tuple[Catalog, tuple[str, ...], Writer]:
+        """The catalog, what the table is called there, and for whom it is."""
         where = CatalogSettings.from_json(job["catalog"])
         key = json.dumps(job["catalog"], sort_keys=True)
         catalog = self._catalogs.get(key)
         if catalog is None:
             catalog = self._catalogs[key] = catalogs.load(where.properties, where.name)
         identifier = names.table_identifier(job["topic"], where.namespace, settings.name_template)
-        writer = Writer(job["cluster_id"], job["topic"], job["topic_id"], job["writer_epoch"])
-        columns = initial_schema(settings.value, settings.key)
-        return TopicTable.open(catalog, identifier, writer, columns, Layout(settings.partition_by))
+        return (
+            catalog,
+            identifier,
+            Writer(job["cluster_id"], job["topic"], job["topic_id"], job["writer_epoch"]),
+        )
 
 
 def _key(job: Mapping[str, Any]) -> str:

@@ -13,10 +13,12 @@ from broker.tiering.commit import TableMoved
 from broker.tiering.marked_table import Layout, Writer
 from broker.tiering.partitioning import InvalidPartitioning
 from broker.tiering.schemas import IncompatibleSchema
-from broker.tiering.tables import TableTaken, TopicTable
+from broker.tiering.tables import TableTaken, TopicTable, drop_tables
 from tests.broker.tiering.tables_of_tests import (
     HOUR_US,
+    IDENTIFIER,
     START_US,
+    WRITER,
     Crash,
     Faults,
     catalog,
@@ -237,6 +239,22 @@ def test_drop_takes_both_tables(tmp_path: Path) -> None:
     for name in ("floe.orders", "floe.orders__dlq"):
         with pytest.raises(NoSuchTableError):
             made.load_table(name)
+    assert not [path for path in (tmp_path / "warehouse").rglob("*") if path.is_file()]
+
+
+def test_a_late_drop_takes_the_deleted_topics_tables_not_those_of_the_new_topic(tmp_path: Path) -> None:
+    """The catalog was away when the topic was deleted; meanwhile there is another one of its name."""
+    made = catalog(tmp_path)
+    _commit_with_dead_letters(open_table(made), range(10), range(4, 6))
+    again = Writer(WRITER.cluster_id, WRITER.topic, "another-id", 1)
+    _commit_with_dead_letters(open_table(made, writer=again), range(7), range(2, 3))
+    drop_tables(made, IDENTIFIER, WRITER)
+    assert sorted(made.list_tables("floe")) == [("floe", "orders"), ("floe", "orders__dlq")]
+    assert open_table(made, writer=again).marks() == {0: 7}
+    assert sum(contents(made).values()) == 6
+    drop_tables(made, IDENTIFIER, WRITER)
+    drop_tables(made, IDENTIFIER, again)
+    assert made.list_tables("floe") == []
     assert not [path for path in (tmp_path / "warehouse").rglob("*") if path.is_file()]
 
 
