@@ -10,8 +10,9 @@ leaves open are closed here:
   metadata file the commit is built upon, and those that understand it (HIVE-26882: 2.3.10, 4.0) compare and set.
 - A metastore refuses changes of types it takes for incompatible, as a struct that has one field more
   (`hive.metastore.disallow.incompatible.col.type.changes`, on by default), and, once it has one it cannot parse
-  (`struct<a-b:int>`), every change. No reader of Iceberg looks at these columns. So names are made such that it can,
-  and a column that may not change stays as the metastore had it.
+  (`struct<a-b:int>`), every change. No reader of Iceberg looks at these columns, but its Java writers send them, too,
+  and are refused where they are not those of before. So names are made such that it can parse them, and columns that
+  may not change are taken away and given anew.
 - `uri` may name several metastores, as for Hive's own clients: the next one is tried where one cannot be reached.
 """
 
@@ -22,6 +23,7 @@ import os
 import re
 import socket
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -58,6 +60,7 @@ from pyiceberg.catalog.hive import (
 from pyiceberg.exceptions import CommitFailedException, WaitingForLockException
 from pyiceberg.types import NestedField
 from pyiceberg.utils.properties import property_as_bool
+from thrift.Thrift import TException
 from thrift.transport import TSocket, TTransport
 
 log = logging.getLogger("floe.tables")
@@ -192,28 +195,43 @@ class _Metastore(Client):  # type: ignore[misc]
         try:
             super().alter_table_with_environment_context(dbname, tbl_name, new_tbl, context)
         except (InvalidOperationException, MetaException) as error:
-            kept = _with_new(self.get_table(dbname, tbl_name).sd.cols, wanted)
-            if not is_commit or _shown(kept) == _shown(new_tbl.sd.cols):
+            if not is_commit:
                 raise
-            new_tbl.sd.cols = kept
-            super().alter_table_with_environment_context(dbname, tbl_name, new_tbl, context)
-            _refused[dbname, tbl_name] = (wanted, kept)
-            log.info(
-                "%s.%s: the metastore shows some columns as they were, readers of Iceberg see all: %s",
-                dbname,
-                tbl_name,
-                error.message,
-            )
+            new_tbl.sd.cols = wanted
+            self._alter_in_steps(dbname, tbl_name, new_tbl, context, error)
+
+    def _alter_in_steps(
+        self, dbname: str, tbl_name: str, new_tbl: HiveTable, context: EnvironmentContext, error: TException
+    ) -> None:
+        """Once more where columns may be what was refused; `error` is raised where they are not.
+
+        A metastore compares columns by their place, as far as both have one there: so it is first told those before
+        the first that changes, and then all. If it does not even take those, it is left with what it has.
+        """
+        before = self.get_table(dbname, tbl_name)
+        had, wanted = before.sd.cols, new_tbl.sd.cols
+        same = [
+            old for old, new in takewhile(lambda pair: _shown(pair[0]) == _shown(pair[1]), zip(had, wanted))
+        ]
+        if len(same) == len(had) == len(wanted):
+            raise error
+        if 0 < len(same) < len(had):
+            before.sd.cols = same
+            super().alter_table_with_environment_context(dbname, tbl_name, before, EnvironmentContext({}))
+            try:
+                super().alter_table_with_environment_context(dbname, tbl_name, new_tbl, context)
+                return
+            except (InvalidOperationException, MetaException) as again:
+                error = again
+        new_tbl.sd.cols = kept = same or had
+        super().alter_table_with_environment_context(dbname, tbl_name, new_tbl, context)
+        _refused[dbname, tbl_name] = (wanted, kept)
+        told = (dbname, tbl_name, len(kept), len(wanted), error)
+        log.warning("%s.%s: the metastore shows %d of %d columns, readers of Iceberg see all: %s", *told)
 
 
-def _with_new(kept: list[FieldSchema], wanted: list[FieldSchema]) -> list[FieldSchema]:
-    """`kept`, and what of `wanted` it has not. A metastore compares names so."""
-    names = {one.name.strip().lower() for one in kept}
-    return [*kept, *(one for one in wanted if one.name.strip().lower() not in names)]
-
-
-def _shown(columns: list[FieldSchema]) -> list[tuple[str, str]]:
-    return [(one.name, one.type) for one in columns]
+def _shown(column: FieldSchema) -> tuple[str, str]:
+    return column.name.strip().lower(), column.type
 
 
 def _parsable(_: SchemaToHiveConverter, field: NestedField, field_result: str) -> str:

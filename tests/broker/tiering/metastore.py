@@ -52,6 +52,8 @@ class Metastore:
         self.held: list[ShowLocksResponseElement] = []
         self.alters = self.refused = 0
         self.now_ms = 1_000_000
+        self.longest_type = 4000
+        """Characters that its database holds of a column's type."""
         self.answers_lost: list[str] = []
         """Methods whose next answer does not arrive though they were done."""
         self._ids = itertools.count(1)
@@ -114,7 +116,7 @@ class Metastore:
             primitive = _is_primitive(old.type)
             if old.type != new.type and not (primitive and _is_primitive(new.type)):
                 changed.append(old.name)
-        if changed or len(after) < len(before):
+        if changed or max(len(one.type) for one in after) > self.longest_type:
             self.refused += 1
             raise InvalidOperationException(f"types incompatible with the existing columns: {changed}")
 

@@ -23,6 +23,7 @@ from hive_metastore.ttypes import (
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.hive import HiveCatalog
 from pyiceberg.schema import Schema
+from pyiceberg.table import Table
 from pyiceberg.types import LongType, NestedField, StringType, StructType
 from thrift.transport.TTransport import TTransportException
 
@@ -216,31 +217,59 @@ def _struct(*names: str) -> StructType:
     return StructType(*(NestedField(100 + index, name, LongType()) for index, name in enumerate(names)))
 
 
-def test_columns_that_a_metastore_refuses_do_not_stop_a_table(
+def _shown(metastore: Metastore) -> list[tuple[str, str]]:
+    return [(one.name, one.type) for one in metastore.get_table("floe", "grows").sd.cols]
+
+
+def _growing(folder: Path, uri: str) -> Table:
+    made = _load(folder, uri)
+    made.create_namespace("floe")
+    fields = [
+        NestedField(1, "i", LongType()),
+        NestedField(2, "s", _struct("x")),
+        NestedField(3, "z", LongType()),
+    ]
+    return made.create_table(("floe", "grows"), Schema(*fields), str(folder / "grows"))
+
+
+def test_columns_that_may_not_change_are_given_anew(tmp_path: Path, running: tuple[Metastore, str]) -> None:
+    """Other engines send a metastore the columns as they are: they could not write if it had others."""
+    metastore, uri = running
+    table = _growing(tmp_path, uri)
+    with table.update_schema() as change:
+        change.add_column(("s", "y"), StringType())
+    grown = [("i", "bigint"), ("s", "struct<x:bigint,y:string>"), ("z", "bigint")]
+    assert _shown(metastore) == grown
+    refused = metastore.refused
+    with table.update_schema() as change:
+        change.add_column(("later",), StringType())
+    assert _shown(metastore) == [*grown, ("later", "string")]
+    assert metastore.refused == refused
+
+
+def test_columns_that_a_metastore_does_not_take_do_not_stop_a_table(
     tmp_path: Path, running: tuple[Metastore, str]
 ) -> None:
     metastore, uri = running
-    made = _load(tmp_path, uri)
-    made.create_namespace("floe")
-    table = made.create_table(
-        ("floe", "grows"), Schema(NestedField(1, "s", _struct("x"))), str(tmp_path / "g")
-    )
-
-    def shown() -> list[tuple[str, str]]:
-        return [(one.name, one.type) for one in metastore.get_table("floe", "grows").sd.cols]
-
+    metastore.longest_type = 20
+    table = _growing(tmp_path, uri)
     with table.update_schema() as change:
         change.add_column(("s", "y"), StringType())
-    assert shown() == [("s", "struct<x:bigint>")]
-    with table.update_schema() as change:
-        change.add_column(("later",), StringType())
-    assert shown() == [("s", "struct<x:bigint>"), ("later", "string")]
+    assert _shown(metastore) == [("i", "bigint")]
     refused = metastore.refused
     table.transaction().set_properties({"a": "b"}).commit_transaction()
     assert metastore.refused == refused, "it is not asked again"
-    again = made.load_table(("floe", "grows"))
-    assert [field.name for field in again.schema().fields] == ["s", "later"]
-    assert again.schema().find_field("s.y").field_type == StringType()
+    assert table.refresh().schema().find_field("s.y").field_type == StringType()
+    assert table.properties["a"] == "b"
+
+
+def test_a_change_of_the_first_column_does_not_stop_a_table(
+    tmp_path: Path, running: tuple[Metastore, str]
+) -> None:
+    table = _growing(tmp_path, running[1])
+    with table.update_schema(allow_incompatible_changes=True) as change:
+        change.move_first("s")
+    assert table.refresh().schema().fields[0].name == "s"
 
 
 def test_names_that_hive_cannot_parse(tmp_path: Path, running: tuple[Metastore, str]) -> None:
