@@ -7,6 +7,7 @@ from typing import Any
 from broker.cli.client import Client, ConnectionLost, check
 from broker.cli.errors import CommandFailed
 from protocol.api import ApiKey
+from protocol.errors import ErrorCode
 from protocol.messages.floe_admin import FloeAdminRequest, FloeAdminResponse
 
 VERSION = 0
@@ -28,7 +29,9 @@ def call(client: Client, operation: str, arguments: Mapping[str, Any] | None = N
                 "If it is a Floe, it may be older, or its log says why.",
             ) from error
         raise
-    check(response.error_code, operation, response.error_message)
+    unknown = response.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    hint = "See what is there with: floe topics list" if unknown else ""
+    check(response.error_code, operation, response.error_message, hint)
     try:
         result = json.loads(response.result)
     except ValueError as error:

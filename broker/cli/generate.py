@@ -16,6 +16,8 @@ from protocol.records import Record
 EVENTS_PER_SECOND = 1_000
 """Of the events' own time where they are sent as fast as possible: a million are 17 minutes of a shop's life."""
 
+YEAR_10000_MS = 253_402_300_800_000
+
 
 @click.group()
 def generate() -> None:
@@ -62,7 +64,9 @@ def clickstream(
     started = time.monotonic()
     if start is None:
         span_ms = (count or 0) * 1000 // EVENTS_PER_SECOND if rate is None else 0
-        start = time.time_ns() // 1_000_000 - span_ms
+        start = max(0, time.time_ns() // 1_000_000 - span_ms)
+    elif not 0 <= start < YEAR_10000_MS:
+        raise click.BadParameter("not within the years 1970 to 9999", param_hint="--start")
     source = events(seed, start, rate or EVENTS_PER_SECOND)
     with Client(bootstrap, timeout_s=timeout_s) as client:
         metadata = client.topic(topic, allow_auto_topic_creation=True)

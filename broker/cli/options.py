@@ -12,6 +12,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 DEFAULT_PORT = 9092
 DEFAULT_TIMEOUT_S = 30.0
+MAX_PATIENCE_S = 2_000_000
+MAX_PARTITIONS = (1 << 31) - 1
+"""As many as the protocol's numbers hold; what a broker allows it says itself."""
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 """`protocol.compression.Codec` by the names that users write; that module is not needed by most commands."""
 
@@ -72,12 +75,30 @@ def parse_moment(text: str) -> int:
     return round(moment.timestamp() * 1000)
 
 
+def patience(text: str | float) -> float:
+    """An option's seconds to wait: at least a millisecond, and no more than requests have bits for in milliseconds."""
+    try:
+        seconds = float(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a number of seconds") from error
+    if not 0.001 <= seconds <= MAX_PATIENCE_S:  # NaN is neither
+        raise click.BadParameter(f"{text!r} is not between 0.001 and {MAX_PATIENCE_S:,} seconds")
+    return seconds
+
+
+def separator(text: str) -> bytes:
+    """An option's text between two parts of a line, with escapes understood."""
+    if not text:
+        raise click.BadParameter("a separator is at least one character")
+    return escaped(text)
+
+
 def bootstrap_option(command: Command) -> Command:
     """Add --bootstrap-server and --timeout: every command that talks to a broker has them."""
     command = click.option(
         "--timeout",
         "timeout_s",
-        type=click.FloatRange(min=0.001),
+        type=patience,
         metavar="SECONDS",
         default=DEFAULT_TIMEOUT_S,
         show_default=True,

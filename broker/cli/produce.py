@@ -16,6 +16,7 @@ from broker.cli.options import (
     key_value,
     moment,
     output_option,
+    separator,
     size_bytes,
 )
 from broker.cli.output import Progress, format_count, format_size, print_json
@@ -37,13 +38,13 @@ _ACKS = {"all": -1, "-1": -1, "1": 1, "0": 0}
 @click.option(
     "-k",
     "--key-separator",
-    type=escaped,
+    type=separator,
     metavar="TEXT",
     help="What ends the key of a line, for example ':'.",
 )
 @click.option(
     "--headers-separator",
-    type=escaped,
+    type=separator,
     metavar="TEXT",
     help="What ends the headers (k=v,k=v) that begin a line.",
 )

@@ -30,6 +30,7 @@ _SHOW_TABLES: Final = re.compile(r"\s*show\s+(?:all\s+)?tables\b", re.IGNORECASE
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _MISSING_TABLE: Final = re.compile(r'Table with name "?([^" ]+)"? does not exist')
 
+_SYNTAX_ERROR: Final = re.compile(r'syntax error at or near "([^"]+)"')
 _INTERRUPTED: Final = "Query interrupted"
 """What DuckDB makes of the KeyboardInterrupt that a Ctrl-C raises while it works."""
 
@@ -248,6 +249,9 @@ def _hint(client: Client, query: str, message: str) -> str:
     for topic in sorted(topics):
         if not _PLAIN_NAME.fullmatch(topic) and _is_named(topic, query) and f'"{topic}"' not in query:
             return f'Names with dots or dashes stand in double quotes: "{topic}".'
+    near = _SYNTAX_ERROR.search(message)
+    if near and near[1].casefold() in map(str.casefold, topics):
+        return f'Names that are words of SQL stand in double quotes: "{near[1]}".'
     missing = _MISSING_TABLE.search(message)
     if missing is None:
         return ""

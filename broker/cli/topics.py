@@ -7,7 +7,7 @@ import click
 from broker.cli import admin
 from broker.cli.client import Address, BrokerError, Client
 from broker.cli.errors import CommandFailed
-from broker.cli.options import bootstrap_option, key_value, output_option
+from broker.cli.options import MAX_PARTITIONS, bootstrap_option, key_value, output_option
 from broker.cli.output import format_size, print_json, print_table
 from protocol.errors import ErrorCode
 from protocol.messages.metadata import MetadataResponsePartition, MetadataResponseTopic
@@ -57,13 +57,13 @@ def _topic_id(topic: MetadataResponseTopic) -> str | None:
 @click.option(
     "-p",
     "--partitions",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MAX_PARTITIONS),
     metavar="N",
     help="Number of partitions. [default: the broker's]",
 )
 @click.option(
     "--replication-factor",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=32767),
     metavar="N",
     help="Replicas of each partition. [default: the broker's]",
 )
@@ -200,7 +200,7 @@ def _partition_row(partition: dict[str, Any]) -> tuple[object, ...]:
 @click.option(
     "-p",
     "--partitions",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MAX_PARTITIONS),
     metavar="N",
     help="Raise the number of partitions to this.",
 )

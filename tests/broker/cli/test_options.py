@@ -1,7 +1,7 @@
 import click
 import pytest
 
-from broker.cli.options import bootstrap_servers, escaped, key_value, moment, size_bytes
+from broker.cli.options import bootstrap_servers, escaped, key_value, moment, patience, separator, size_bytes
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,19 @@ def test_moments_without_a_zone_are_utc() -> None:
     assert moment("1970-01-02") == 86_400_000
     with pytest.raises(click.BadParameter):
         moment("yesterday")
+
+
+@pytest.mark.parametrize("text", ["0", "nan", "inf", "-1", "1e300", "soon", ""])
+def test_what_is_no_time_to_wait(text: str) -> None:
+    assert patience("0.5") == 0.5
+    with pytest.raises(click.BadParameter, match="seconds"):
+        patience(text)
+
+
+def test_a_separator_is_something() -> None:
+    assert separator(r"\t") == b"\t"
+    with pytest.raises(click.BadParameter, match="at least one"):
+        separator("")
 
 
 def test_escapes_and_other_characters() -> None:

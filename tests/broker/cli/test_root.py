@@ -22,6 +22,11 @@ def test_usage_errors_are_exit_status_2() -> None:
         ["topics", "create"],
         ["topics", "alter", "t"],
         ["produce", "t", "--acks", "7"],
+        ["produce", "t", "--key-separator", ""],
+        ["topics", "create", "t", "-p", "99999999999"],
+        ["topics", "alter", "t", "-p", "99999999999"],
+        ["generate", "clickstream", "t", "--start", "9" * 18],
+        ["tables", "lag", "--timeout", "nan"],
     ):
         assert CliRunner().invoke(floe, arguments).exit_code == 2, arguments
 

@@ -116,6 +116,9 @@ def test_names_are_found_as_they_are_written(cli: Cli, tmp_path: Path) -> None:
     for name in ('"dotted.v1"', "floe.dotted_v1", 'floe."dotted_v1"', '"DOTTED.V1"'):
         assert cli.json("sql", f"select count(*) n from {name}") == [{"n": 0}]
     assert 'double quotes: "dotted.v1"' in cli("sql", "select * from dotted.v1").output
+    cli.create("order")
+    assert 'double quotes: "order"' in cli("sql", "select * from order").output
+    assert "floe topics list" in cli("tables", "lag", "nonesuch").output
     assert "switched-off has no table" in cli("sql", 'select * from "switched-off"').output
 
 
