@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from protocol.errors import ErrorCode
@@ -18,6 +20,15 @@ def test_everybody_gets_what_the_leader_assigned() -> None:
     assert [value_of(deferred).assignment for deferred in (led, *waiting)] == [b"1", b"2", b""]
     assert it.state == "Stable"
     assert value_of(it.sync(follower)).assignment == b"2"
+
+
+def test_beginning_and_end_of_a_rebalance_are_logged_and_the_middle_for_those_who_ask(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.DEBUG, "floe.groups"):
+        Coordinated().stable(1)
+    states = [(line.split()[0], line.split(", ")[1]) for line in caplog.text.splitlines()]
+    assert states == [("INFO", "PreparingRebalance"), ("DEBUG", "CompletingRebalance"), ("INFO", "Stable")]
 
 
 def test_the_assignment_is_told_when_it_is_durable() -> None:
