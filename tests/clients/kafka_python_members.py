@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaConnectionError
 
 from tests.clients.group_members import Seen, in_python
 
@@ -69,11 +71,19 @@ class Punctual(KafkaPython):
         # A poll may join and fetch in one go: what it fetched of such a partition is not to be looked at.
         seen = super().poll()
         again = {position.partition for position in self._given.again}
-        for position in self._given.again:
+        with suppress(KafkaConnectionError):
+            self._seek_to_committed()
+        return [(partition, offset) for partition, offset in seen if partition not in again]
+
+    def commit(self) -> None:
+        self._seek_to_committed()  # unless it is done: else its old position were committed
+        super().commit()
+
+    def _seek_to_committed(self) -> None:
+        for position in tuple(self._given.again):
             offset = self._consumer.committed(position)
             if offset is None:
                 self._consumer.seek_to_beginning(position)
             else:
                 self._consumer.seek(position, offset)
-        self._given.again.clear()
-        return [(partition, offset) for partition, offset in seen if partition not in again]
+            self._given.again.discard(position)

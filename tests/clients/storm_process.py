@@ -82,7 +82,7 @@ def classic_member(bootstrap: str, group: str, topic: str, assignor: str) -> Non
 
 def kafka_python_member(bootstrap: str, group: str, topic: str) -> None:
     from kafka.coordinator.assignors.range import RangePartitionAssignor
-    from kafka.errors import KafkaError
+    from kafka.errors import KafkaConnectionError, KafkaError
 
     from tests.clients.kafka_python_members import Punctual
 
@@ -96,7 +96,11 @@ def kafka_python_member(bootstrap: str, group: str, topic: str) -> None:
     )
     owes_commit = False
     while not stopping.is_set():
-        owes_commit |= report(consumer.poll())
+        try:
+            owes_commit |= report(consumer.poll())
+        except KafkaConnectionError:  # the broker is away: it polls again
+            stopping.wait(POLL_MS / 1000)
+            continue
         if owes_commit:
             with suppress(KafkaError):
                 consumer.commit()
