@@ -129,13 +129,17 @@ def test_what_an_earlier_snapshot_removed_keeps_no_manifest_from_being_merged(tm
     made = catalog(tmp_path)
     table = open_table(made)
     for first in range(0, 12 * MERGE_COUNT, 3):
-        two = [*files(table.target(), {0: range(first, first + 2)}), *clones(table, 1, str(first))]
-        table.main.commit(two, {0: first + 2})
-        removed = frozenset([two[-1].file_path])
-        merged = files(table.target(), {0: range(first + 2, first + 3)})
-        table.main.apply(Change(Operation.REPLACE, merged, removed), {0: first + 3})
+        kept, doomed = (files(table.target(), {0: range(at, at + 1)})[0] for at in (first, first + 1))
+        table.main.commit([kept, doomed], {0: first + 2})
+        merged = files(table.target(), {0: range(first + 1, first + 3)})
+        table.main.apply(Change(Operation.REPLACE, merged, frozenset([doomed.file_path])), {0: first + 3})
     assert len(manifests(table)) < 2 * MERGE_COUNT
     assert contents(made) == once({0: 12 * MERGE_COUNT})
+    expire = MaintenanceSettings(compact=False, orphans=False, snapshot_keep=1, snapshot_expire_ms=0)
+    Maintenance(table, expire).run(START_US // 1000 + (1 << 41), force=True)
+    assert contents(made) == once({0: 12 * MERGE_COUNT})
+    live = sequence_numbers(table)
+    assert {f"file://{path}" for path in tmp_path.rglob("*.parquet")} == set(live), "what was removed is gone"
 
 
 def test_files_are_taken_out_of_young_manifests_without_a_look_into_old_ones(tmp_path: Path) -> None:
