@@ -67,7 +67,8 @@ def test_a_group_goes_on_after_its_broker_was_killed_in_mid_rebalance(
     start_floe: Callable[..., FloeProcess], kind: type[Recording]
 ) -> None:
     quick = {name.replace(".", "_"): value for name, value in QUICK.items()}
-    floe = start_floe(group_initial_rebalance_delay_ms="100", **quick)
+    # The middle of a rebalance, in which it is killed, is told only at this level.
+    floe = start_floe(group_initial_rebalance_delay_ms="100", floe_log_level="debug", **quick)
     create(floe, TOPIC)
     expected = produce(floe, TOPIC)
     acknowledged: dict[int, int] = {}
