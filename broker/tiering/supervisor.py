@@ -16,6 +16,7 @@ import random
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.tiering.behind import Behind
@@ -254,6 +255,10 @@ class Tables:
             log.info("tables of %d topics are committed after the next start", len(self.behind.topics))
         await self.jobs.worker.close(0)
         self._save()
+        for waiter in chain.from_iterable(self._waiters.values()):  # theirs is committed after the next start
+            if not waiter.done.done():
+                waiter.done.set_result(None)
+        self._waiters.clear()
 
     # --- a commit ---------------------------------------------------------------------------------------------
 

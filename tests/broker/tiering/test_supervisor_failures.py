@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from broker.tiering.jobs import DEATHS_OF_ONE_TOPIC
-from broker.worker.process import JobFailed, WorkerDied
+from broker.worker.process import JobFailed, WorkerClosed, WorkerDied
 from protocol.api import ApiKey
 from protocol.messages.delete_topics import DeleteTopicsRequest
 from protocol.messages.incremental_alter_configs import (
@@ -32,16 +32,20 @@ class RefusingWorker:
         self.kind = kind
         self.jobs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.allowed = asyncio.Event()
+        self.is_closed = False
 
     async def run(self, job: Mapping[str, Any], on_progress: Any = None) -> dict[str, Any]:
         self.jobs.put_nowait({**job, "at_s": asyncio.get_running_loop().time()})
         await self.allowed.wait()
+        if self.is_closed:
+            raise WorkerClosed("it is closed")
         raise JobFailed(self.kind, "refused") if self.kind else WorkerDied("it died")
 
     async def settle(self, timeout_s: float) -> bool:
         return True
 
     async def close(self, timeout_s: float = 0.0) -> None:
+        self.is_closed = True
         self.allowed.set()
 
 
@@ -182,6 +186,20 @@ def test_who_asks_while_a_commit_is_under_way_gets_another(tmp_path: Path) -> No
         assert job["partitions"][0]["end_offset"] == worker.marks["0"] == 2
 
     with_broker(tmp_path, work, **SETTINGS, floe_table_commit_interval_ms="3600000")
+
+
+def test_who_waits_for_a_commit_is_let_go_when_the_broker_stops(tmp_path: Path) -> None:
+    async def work(whole: Whole) -> None:
+        worker = with_worker(whole, "OSError")
+        await whole.create("t")
+        await whole.produced("t")
+        tables = whole.broker.tables
+        waits = asyncio.create_task(tables.commit_now(whole.broker.catalog.topics["t"]))
+        await asyncio.wait_for(worker.jobs.get(), LIMIT_S)
+        await tables.close(0)
+        await asyncio.wait_for(waits, LIMIT_S)
+
+    with_broker(tmp_path, work, **SETTINGS)
 
 
 def test_a_shorter_interval_takes_effect_at_once(tmp_path: Path) -> None:
