@@ -97,8 +97,8 @@ class Holder:
         return f"{HOLDER} {self.place} {self.pid} {self.started or '-'}"
 
     @classmethod
-    def here(cls) -> Holder:
-        pid = os.getpid()
+    def of(cls, pid: int) -> Holder:
+        """A process that runs here."""
         return cls(_place(), pid, _started(pid))
 
     @classmethod
@@ -146,7 +146,7 @@ class _Metastore(Client):  # type: ignore[misc]
     """One connection. Methods and their arguments are named as in Hive's interface."""
 
     def lock(self, rqst: LockRequest) -> LockResponse:
-        here = Holder.here()
+        here = Holder.of(os.getpid())
         rqst.agentInfo = str(here)
         answer = super().lock(rqst)
         if answer.state != LockState.WAITING:

@@ -187,7 +187,7 @@ def serving() -> Iterator[tuple[Metastore, str]]:
 
     listener = ThreadingTCPServer(("127.0.0.1", 0), Connection)
     listener.daemon_threads = True
-    thread = Thread(target=listener.serve_forever, daemon=True)
+    thread = Thread(target=listener.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield metastore, f"thrift://127.0.0.1:{listener.server_address[1]}"

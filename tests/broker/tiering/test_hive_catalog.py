@@ -45,6 +45,12 @@ from tests.broker.tiering.tables_of_tests import (
     put,
 )
 
+QUICK = {
+    "lock-check-min-wait-time": "0.001",
+    "lock-check-max-wait-time": "0.001",
+    "lock-check-retries": "2",
+}
+
 
 @pytest.fixture
 def running() -> Iterator[tuple[Metastore, str]]:
@@ -118,7 +124,7 @@ def test_a_lock_of_the_dead_is_released(tmp_path: Path, running: tuple[Metastore
     metastore, uri = running
     table = _open(_load(tmp_path, uri))
     put(table, {0: range(10)})
-    _take_lock(uri, str(_after_a_kill(Holder.here(), died)))
+    _take_lock(uri, str(_after_a_kill(Holder.of(os.getpid()), died)))
     put(table, {0: range(10, 20)})
     assert metastore.held == []
     assert table.marks() == {0: 20}
@@ -127,16 +133,14 @@ def test_a_lock_of_the_dead_is_released(tmp_path: Path, running: tuple[Metastore
 def test_without_this_the_table_is_locked_for_ever(tmp_path: Path, running: tuple[Metastore, str]) -> None:
     _metastore, uri = running
     properties = catalogs.properties({"uri": uri, "warehouse": str(tmp_path)}, "/unused")
-    quick = {"lock-check-max-wait-time": "0.01", "lock-check-retries": "2"}
-    table = _open(HiveCatalog("floe", **{"py-io-impl": local_files.IMPLEMENTATION, **properties, **quick}))
-    _take_lock(uri, str(Holder(Holder.here().place, _dead_process(), "123")))
+    table = _open(HiveCatalog("floe", **{"py-io-impl": local_files.IMPLEMENTATION, **properties, **QUICK}))
+    _take_lock(uri, str(Holder(Holder.of(os.getpid()).place, _dead_process(), "123")))
     with pytest.raises(CommitRefused, match="Failed to acquire lock"):
         put(table, {0: range(10)})
 
 
 def _impatient(folder: Path, uri: str) -> Catalog:
-    quick = {"lock-check-max-wait-time": "0.01", "lock-check-retries": "2"}
-    given = {"uri": uri, "warehouse": str(folder), **quick}
+    given = {"uri": uri, "warehouse": str(folder), **QUICK}
     return catalogs.load(catalogs.properties(given, "/unused"))
 
 
@@ -147,9 +151,7 @@ def test_a_lock_of_the_living_is_respected(
     metastore, uri = running
     table = _open(_impatient(tmp_path, uri))
     if holder == "the living":
-        here, parent = Holder.here(), os.getppid()
-        started = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]
-        holder = str(Holder(here.place, parent, started))
+        holder = str(Holder.of(os.getppid()))
     held = _take_lock(uri, holder)
     metastore.now_ms += 3_600_000
     with pytest.raises(CommitRefused, match="floe@elsewhere") as told:
