@@ -15,6 +15,7 @@ from broker.cli.floe_admin import call
 from broker.cli.options import bootstrap_option, key_value
 from broker.cli.output import Progress
 from broker.cli.sql_output import print_csv, print_json_lines, print_rows
+from broker.cli.tables_snippets import HIDDEN
 
 if TYPE_CHECKING:
     from broker.tiering.query import Database, HotRows
@@ -31,6 +32,10 @@ _PLAIN_NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _MISSING_TABLE: Final = re.compile(r'Table with name "?([^" ]+)"? does not exist')
 
 _SYNTAX_ERROR: Final = re.compile(r'syntax error at or near "([^"]+)"')
+_FILES_HINT: Final = (
+    "If the table has just been committed, ask again. If the warehouse is not on this machine, say how it is "
+    "reached: --property s3.access-key-id=… (the catalog's properties that are not secret are known)."
+)
 _INTERRUPTED: Final = "Query interrupted"
 """What DuckDB makes of the KeyboardInterrupt that a Ctrl-C raises while it works."""
 
@@ -66,7 +71,8 @@ INSTALL_HINT = "Install what it needs with: pip install 'floe[sql]'"
     type=key_value,
     multiple=True,
     metavar="KEY=VALUE",
-    help="For a warehouse that is not on this machine: PyIceberg's properties (s3.access-key-id=…). May be repeated.",
+    help="For a warehouse that is not on this machine: PyIceberg's properties that the broker keeps to itself "
+    "(s3.access-key-id=…). May be repeated.",
 )
 @bootstrap_option
 def sql(
@@ -84,6 +90,7 @@ def sql(
     behind them, every acknowledged record that is not in the table yet. What did not fit the columns is in
     "<topic>__dlq". Of several statements the last one's rows are shown.
 
+    \b
         floe sql "select event_type, count(*) from clicks group by all order by 2 desc"
     """
     text = sys.stdin.read() if query is None else query
@@ -103,6 +110,10 @@ def sql(
             raise CommandFailed(f"{error}.", INSTALL_HINT) from error
         except duckdb.Error as error:
             raise CommandFailed(_without_guess(str(error)), _hint(client, text, str(error))) from error
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise CommandFailed(f"The files of a table cannot be read: {error}", _FILES_HINT) from error
         except RuntimeError as error:
             if str(error) != _INTERRUPTED:
                 raise
@@ -197,6 +208,7 @@ def _add(
     from broker.tiering.rows import RowBuilder, initial_schema
 
     topic, table = described["topic"], described["table"] or described["topic"]
+    properties = _known_properties(described) | properties
     value_mode, key_mode = described["settings"]["value"], described["settings"]["key"]
     cold, cold_letters = described["metadata_location"], described["dead_letters_metadata_location"]
     schema = database.columns(cold, properties) or initial_schema(value_mode, key_mode)
@@ -210,6 +222,12 @@ def _add(
         empty = dead_letters.initial_schema()
         letters_table = table + DEAD_LETTERS_SUFFIX
         database.add(Relation(letters, letters_table, cold_letters, hot.dead_letters, empty, properties))
+
+
+def _known_properties(described: dict[str, Any]) -> dict[str, str]:
+    """What the broker tells of its catalog, endpoint and region among it; all but what it hides."""
+    told: dict[str, str] = described["catalog"]["properties"]
+    return {name: value for name, value in told.items() if HIDDEN not in value}
 
 
 def _fetch(client: Client, topic: str, tabled: dict[int, int], hot: "HotRows", progress: Progress) -> None:

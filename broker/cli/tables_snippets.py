@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-DUCKDB_PACKAGES: Final = ("duckdb==1.5.5", "duckdb-extension-avro==1.5.5", "duckdb-extension-iceberg==1.5.5")
+DUCKDB: Final = "1.5.5"
 SPARK_PACKAGE: Final = "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.11.0"
 JDBC_DRIVERS: Final = {
     "sqlite": "org.xerial:sqlite-jdbc:3.49.1.0",
@@ -39,24 +39,53 @@ def _hidden(properties: Mapping[str, str]) -> str:
 
 
 def duckdb(described: Mapping[str, Any]) -> str | None:
-    """Python, from the metadata file as it is now; None before there is one.
+    """Python, from the metadata file as it is now; None before there is one, and where it is neither a file nor in S3.
 
     With the extensions as packages: a plain `LOAD iceberg` would download it.
     """
-    location = described["metadata_location"]
-    if location is None:
+    location = described["metadata_location"] or ""
+    scheme = urlsplit(location).scheme
+    if not location or scheme not in ("", "file", "s3", "s3a"):
         return None
-    path = location.removeprefix("file://").replace("'", "''")
-    query = f"SELECT count(*) FROM iceberg_scan('{path}')"
+    in_s3 = scheme.startswith("s3")
+    properties = described["catalog"]["properties"]
+    query = f"SELECT count(*) FROM iceberg_scan({_literal(location.removeprefix('file://'))})"
+    extensions = ("avro", "httpfs", "iceberg") if in_s3 else ("avro", "iceberg")
+    packages = [f"duckdb=={DUCKDB}", *(f"duckdb-extension-{name}=={DUCKDB}" for name in extensions)]
     return (
-        f"# pip install {' '.join(DUCKDB_PACKAGES)}\n"
+        f"# pip install {' '.join(packages)}\n"
+        f"{_hidden(properties) if in_s3 else ''}"
         "import duckdb\n"
         "from importlib.resources import files\n"
-        'for name in ("avro", "iceberg"):\n'
+        f"for name in {json.dumps(extensions).replace('[', '(').replace(']', ')')}:\n"
         '    package = files(f"duckdb_extension_{name}")\n'
         '    duckdb.load_extension(str(next(package.glob("**/*.duckdb_extension"))))\n\n'
+        f"{_s3_secret(properties) if in_s3 else ''}"
         f"duckdb.sql({json.dumps(query)}).show()"
     )
+
+
+def _s3_secret(properties: Mapping[str, str]) -> str:
+    endpoint = urlsplit(properties.get("s3.endpoint", ""))
+    values = {
+        "KEY_ID": properties.get("s3.access-key-id"),
+        "SECRET": properties.get("s3.secret-access-key"),
+        "SESSION_TOKEN": properties.get("s3.session-token"),
+        "REGION": properties.get("s3.region"),
+        "ENDPOINT": endpoint.netloc or None,
+        "URL_STYLE": "path" if endpoint.netloc else None,
+    }
+    parts = ["TYPE s3", *(f"{name} {_literal(value)}" for name, value in values.items() if value)]
+    if endpoint.scheme == "http":
+        parts.append("USE_SSL false")
+    if len(parts) == 1:
+        return ""
+    statement = f"CREATE SECRET ({', '.join(parts)})"
+    return f"duckdb.sql({json.dumps(statement)})\n"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def spark(described: Mapping[str, Any]) -> str | None:

@@ -4,11 +4,13 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from moto.server import ThreadedMotoServer
 from pyiceberg.catalog import load_catalog
 
 from broker.cli import tables_snippets
@@ -238,3 +240,45 @@ def test_what_is_hidden_is_said_where_it_is_pasted() -> None:
         assert snippet.startswith("# *** stands for")
     described["catalog"]["properties"]["uri"] = "postgresql+psycopg2://floe@db/lake"
     assert "***" not in tables_snippets.pyiceberg(described)
+
+
+def test_duckdb_is_told_how_s3_is_reached() -> None:
+    properties = {"s3.endpoint": "http://store:9000", "s3.region": "eu", "s3.access-key-id": "***"}
+    described = {"metadata_location": "s3://lake/o's.json", "catalog": {"properties": properties}}
+    snippet = tables_snippets.duckdb(described)
+    assert snippet is not None and "duckdb-extension-httpfs==" in snippet and "# *** stands for" in snippet
+    assert "ENDPOINT 'store:9000', URL_STYLE 'path', USE_SSL false" in snippet
+    assert "iceberg_scan('s3://lake/o''s.json')" in snippet
+    compile(snippet, "snippet", "exec")
+    for nowhere in (None, "gs://lake/x.json"):
+        assert tables_snippets.duckdb({**described, "metadata_location": nowhere}) is None
+
+
+def test_a_warehouse_in_s3_is_reached_by_what_the_broker_knows(tmp_path: Path) -> None:
+    store = ThreadedMotoServer("127.0.0.1", port=0)
+    store.start()
+    host, port = store.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/lake", method="PUT")).close()
+    properties = {
+        "endpoint": endpoint,
+        "region": "us-east-1",
+        "access-key-id": "ak",
+        "secret-access-key": "sk",
+    }
+    settings = {f"floe.table.catalog.s3.{name}": value for name, value in properties.items()}
+    process = FloeProcess(
+        tmp_path / "data", {**SETTINGS, **settings, "floe.table.warehouse": "s3://lake/w"}
+    ).start()
+    try:
+        cli = Cli(process)
+        cli.create("far")
+        cli.clicks("far", 10)
+        cli.ok("tables", "commit", "far")
+        keys = ("--property", "s3.access-key-id=ak", "--property", "s3.secret-access-key=sk")
+        assert cli.json("sql", "select count(*) n from far", *keys) == [{"n": 10}]
+        store.stop()
+        failed = cli("sql", "select count(*) from far", *keys)
+        assert failed.exit_code == 1 and "cannot be read" in failed.output and "--property" in failed.output
+    finally:
+        process.end()
