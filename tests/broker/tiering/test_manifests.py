@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiceberg.manifest import DataFile, ManifestContent, ManifestFile
 from pyiceberg.table.snapshots import Operation
@@ -64,10 +64,10 @@ def test_large_manifests_are_merged_by_maintenance(tmp_path: Path) -> None:
     table = open_table(catalog(tmp_path))
     rounds = 2 * MERGE_COUNT + 1
     for number in range(rounds):
-        table.main.commit(clones(table, 256, str(number)), {0: number + 1})
+        table.main.commit(clones(table, 128, str(number)), {0: number + 1})
     assert len(manifests(table)) == rounds, "too much for a commit of rows"
     before = sequence_numbers(table)
-    assert len(before) == rounds * 256
+    assert len(before) == rounds * 128
     keeper = Maintenance(table, KEEP_FILES)
     assert rounds >= COMPACT_COMMITS and keeper.is_due(START_US // 1000)
     keeper.run(START_US // 1000)
@@ -78,7 +78,7 @@ def test_large_manifests_are_merged_by_maintenance(tmp_path: Path) -> None:
     snapshot = table.main.iceberg.current_snapshot()
     assert snapshot is not None and snapshot.summary is not None
     assert snapshot.summary.operation == Operation.REPLACE
-    assert snapshot.summary.additional_properties["total-data-files"] == str(rounds * 256)
+    assert snapshot.summary.additional_properties["total-data-files"] == str(rounds * 128)
     location = table.metadata_location
     keeper.run(START_US // 1000, force=True)
     assert table.metadata_location == location, "nothing more to do is no commit"
@@ -187,6 +187,7 @@ def fake(entries: int, number: int, spec_id: int = 0, length: int | None = None)
     return cast(ManifestFile, SimpleNamespace(**fields))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 3 * FULL_ENTRIES), st.integers(0, 1)), max_size=300),
     st.sampled_from([100 << 10, 8 << 20]),

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.tiering.planning import FIRST_BACK_OFF_MS, MAX_BACK_OFF_MS, Pace, Planner
@@ -238,6 +239,7 @@ plants = st.lists(st.tuples(st.integers(1_000, 30_000), st.integers(250, 8_000))
 )
 
 
+@settings(max_examples=1_000 if os.environ.get("FLOE_SOAK") else 30, deadline=None)
 @given(plants, st.data())
 def test_topics_are_committed_neither_too_often_nor_too_late(plant: Plant, data: st.DataObject) -> None:
     """By interval alone, whatever comes when, however long commits take."""
@@ -257,6 +259,7 @@ def test_topics_are_committed_neither_too_often_nor_too_late(plant: Plant, data:
             assert plant.now_ms - plant.waiting[topic][0] <= latest_ms
 
 
+@settings(max_examples=1_000 if os.environ.get("FLOE_SOAK") else 30, deadline=None)
 @given(plants, st.data())
 def test_a_topic_whose_commits_fail_holds_up_nobody_and_catches_up(plant: Plant, data: st.DataObject) -> None:
     everybody = list(plant.paces)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.tiering import rows
@@ -155,6 +155,7 @@ class FailingBuilder(rows.RowBuilder):
         return super()._convert(columns, partition, schema, max_cells)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 300), st.sets(st.integers(0, 299), max_size=rows.MAX_ODD))
 def test_a_record_that_arrow_fails_on_is_a_dead_letter(count: int, odd: set[int]) -> None:
     source = as_columns([Record(timestamp=1, value=b"%d" % at) for at in range(count)])
