@@ -70,6 +70,7 @@ def load(given: Mapping[str, str], name: str = NAME) -> Catalog:
 
     AVAILABLE_CATALOGS[CatalogType.HIVE] = _hive
     AVAILABLE_CATALOGS[CatalogType.REST] = _rest
+    _check_place(given.get("warehouse", ""))
     try:
         _make_folder(given.get("uri", ""))
         return load_catalog(name, **{"py-io-impl": IMPLEMENTATION, **given})
@@ -86,6 +87,16 @@ def load(given: Mapping[str, str], name: str = NAME) -> Catalog:
         raise CatalogUnusable(
             f"the catalog at {_without_password(given)} cannot be used: {_first_line(error)}"
         ) from error
+
+
+def _check_place(warehouse: str) -> None:
+    """Readers differ in what such a path of a file URL means; pyiceberg writes where it ends at the # or ?."""
+    odd = [character for character in "%#?" if character in warehouse]
+    if warehouse.startswith("file:") and odd:
+        raise CatalogUnusable(
+            f"the warehouse {warehouse} has {' and '.join(odd)} in its path, which files of tables cannot have: name "
+            "another folder by floe.table.warehouse"
+        )
 
 
 def _hive(name: str, given: Mapping[str, str]) -> Catalog:

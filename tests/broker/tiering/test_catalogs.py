@@ -69,6 +69,14 @@ def test_timestamps_of_a_hive_catalog_are_what_hive_2_knows() -> None:
     assert catalogs.properties(chosen, "/data")["hive.hive2-compatible"] == "false"
 
 
+@pytest.mark.parametrize("character", "%#?")
+def test_a_folder_that_locations_cannot_name_is_refused(tmp_path: Path, character: str) -> None:
+    data = tmp_path / f"a{character}20b"
+    with pytest.raises(CatalogUnusable, match=r"another folder by floe\.table\.warehouse"):
+        catalogs.load(catalogs.properties({}, str(data)))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_embedded_catalog(tmp_path: Path) -> None:
     made = catalogs.load(catalogs.properties({}, str(tmp_path / "new folder")))
     assert isinstance(made, SqlCatalog)
