@@ -235,8 +235,15 @@ def _():
 def _():
     count = produced
     names = [described(topic)["table"] for topic in (TOPIC, ODD)]
-    # Iceberg's Java writers try five times: beside a commit every 200 ms they would not get their turn.
-    command("topics", "alter", TOPIC, "-c", "floe.table.commit.interval.ms=2000")
+    # Iceberg's Java writers try five times: beside a commit every 200 ms they would not get their turn. And who has
+    # somebody else merge a table's files leaves that to him.
+    meanwhile = {"floe.table.commit.interval.ms": "2000", "floe.table.maintenance.compact": "false"}
+    command(
+        "topics",
+        "alter",
+        TOPIC,
+        *(part for name in meanwhile for part in ("-c", f"{name}={meanwhile[name]}")),
+    )
     words = [os.environ["SPARK_PYTHON"], str(HERE / "pyspark_reader.py"), KIND, server.uri, *names]
     with Steadily():
         ended = subprocess.run(
@@ -256,7 +263,7 @@ def _():
     equal(told["odd"], [4, 1, 2, 4, 8], "odd names")
     assert told["rewritten"] > 0, told
     assert produced > count, "nothing was produced meanwhile"
-    command("topics", "alter", TOPIC, "--unset", "floe.table.commit.interval.ms")
+    command("topics", "alter", TOPIC, *(part for name in meanwhile for part in ("--unset", name)))
     until_tabled()
     check_table()
 
