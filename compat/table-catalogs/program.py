@@ -320,9 +320,14 @@ def kill_with_locks():
     left = 0
     with server.client() as client:
         for _ in range(MOST_KILLS):
-            until(lambda: server.locks(client, table), PATIENCE_S, "a commit takes its lock")
+            before = max(server.locks(client, table), default=0)
+            until(
+                lambda before=before: max(server.locks(client, table), default=0) > before,
+                PATIENCE_S,
+                "a commit takes its lock",
+            )
             kill_everything()
-            left += bool(server.locks(client, table))
+            left += max(server.locks(client, table), default=0) > before
             if left == KILLS:
                 return
     raise AssertionError(f"{MOST_KILLS} kills left {left} locks behind")
