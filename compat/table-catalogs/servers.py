@@ -81,7 +81,8 @@ class HiveMetastore(Server):
         shutil.copytree(os.environ["DATABASE"], scratch / "database")
         write_settings(scratch / "conf/hive-site.xml", scratch / "database")
         self.uri = f"thrift://127.0.0.1:{port}"
-        self.main = ["Metastore", "-p", str(port)]
+        # Derby's way of finding that two of the metastore's threads wait for each other is to wait for so many seconds.
+        self.main = ["-Dderby.locks.deadlockTimeout=1", "Metastore", "-p", str(port)]
 
     @contextmanager
     def client(self):
