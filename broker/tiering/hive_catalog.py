@@ -64,6 +64,7 @@ from thrift.Thrift import TException
 from thrift.transport import TSocket, TTransport
 
 log = logging.getLogger("floe.tables")
+logging.getLogger("thrift").setLevel(logging.CRITICAL)  # says what it raises as well, bare, at each attempt
 
 ANSWER_LIMIT_MS: Final = 60_000
 """A metastore that says nothing for this long is taken for gone, so that the other tables get their turn."""

@@ -302,11 +302,12 @@ def test_the_next_metastore_is_tried(tmp_path: Path, running: tuple[Metastore, s
     assert contents(made) == once({0: 10})
 
 
-def test_a_metastore_that_is_away_is_named(tmp_path: Path) -> None:
+def test_a_metastore_that_is_away_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with serving() as (_, uri):
         table = _open(_load(tmp_path, uri))
     with pytest.raises(CommitUnknown, match=uri.rpartition(":")[2]):
         put(table, {0: range(10)})
+    assert [one for one in caplog.records if one.name.startswith("thrift")] == []
 
 
 def test_a_metastore_that_goes_away_in_the_middle_is_named(
