@@ -23,7 +23,7 @@ make_metastore() { # make_metastore FOLDER: its program, and a database as schem
     cp "$HERE/src/Metastore.java" "$1/"
     javac -nowarn -Xlint:none -cp "$(spark_jars)" -d "$1" "$1/Metastore.java" >&2
     "$HERE/../../.venv/bin/python" "$HERE/servers.py" "$1/conf/hive-site.xml" "$1/database"
-    java "${JAVA_FLAGS[@]}" -cp "$1/conf:$1:$(spark_jars)" Metastore make >&2
+    java "${JAVA_FLAGS[@]}" "-Dderby.stream.error.file=$1/derby.log" -cp "$1/conf:$1:$(spark_jars)" Metastore make >&2
     touch "$1/.complete"
 }
 

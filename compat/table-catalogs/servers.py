@@ -82,7 +82,8 @@ class HiveMetastore(Server):
         write_settings(scratch / "conf/hive-site.xml", scratch / "database")
         self.uri = f"thrift://127.0.0.1:{port}"
         # Derby's way of finding that two of the metastore's threads wait for each other is to wait for so many seconds.
-        self.main = ["-Dderby.locks.deadlockTimeout=1", "Metastore", "-p", str(port)]
+        words = f"-Dderby.stream.error.file={scratch / 'derby.log'}"
+        self.main = ["-Dderby.locks.deadlockTimeout=1", words, "Metastore", "-p", str(port)]
 
     @contextmanager
     def client(self):

@@ -146,7 +146,9 @@ class Floe(BrokerProcess):
             "--set",
             "floe.table.enable=false",
             "--set",
-            "group.initial.rebalance.delay.ms=0",  # as the Kafka beside it
+            "group.initial.rebalance.delay.ms=0",  # as the Kafka beside it, and so is the next
+            "--set",
+            "floe.log.level=warning",
         ]
 
 
