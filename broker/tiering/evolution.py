@@ -6,7 +6,9 @@ The rules:
 
     new field                   a new column, of the type of its first value that is not null: boolean, long, double,
                                 string, struct, list. Integers are long, never int. Text stays text, dates too.
-    only null, [] or {} so far  no column yet, for there is no type; such values are null once there is one
+    only null, [] or {} so far  no column yet, for there is no type; such values are null once there is one. So are what
+                                consists of them (`[[]]`, `{"x": [{}]}`) where the column is of another type: they say
+                                nothing, and whether they or the column came first does not matter.
     1.0, 1e2 in a long column   the integer they are
     1.5 in a long column        goes to the column `<name>__double` beside it, and the column itself is null there:
                                 Iceberg has no promotion from long to double. While the column is not in the table yet
@@ -82,16 +84,18 @@ class Node:
     """The type of a column, a struct's field or a list's element.
 
     `is_new`: not in the table yet. `in_list`: there may be several of it in a document. `has_fractions`: of a long
-    that is not in a list, numbers with a point or an exponent were seen.
+    that is not in a list, numbers with a point or an exponent were seen. `is_named`: a field whose name is a column's;
+    the others are there for Arrow to read what says nothing, and become whatever comes with a type first.
     """
 
-    __slots__ = ("arrow", "element", "fields", "has_fractions", "in_list", "is_new", "kind")
+    __slots__ = ("arrow", "element", "fields", "has_fractions", "in_list", "is_named", "is_new", "kind")
 
     def __init__(self, kind: str = UNKNOWN, is_new: bool = True, in_list: bool = False) -> None:
         self.kind = kind
         self.is_new = is_new
         self.in_list = in_list
         self.has_fractions = False
+        self.is_named = not is_new
         self.fields: dict[str, Node] = {}
         self.element: Node | None = None
         self.arrow: pa.DataType | None = None
@@ -110,6 +114,17 @@ class Node:
             return pa.list_(NOTHING if pa.types.is_null(element) else element)
         return _ARROW[DOUBLE if fractions and self.kind == LONG and self.has_fractions else self.kind]
 
+    def is_typed(self) -> bool:
+        """Whether `column_type` is not None, or the table has the column."""
+        if not self.is_new:
+            return True
+        if self.kind == STRUCT:
+            return any(field.is_typed() for field in self.fields.values())
+        if self.kind == LIST:
+            assert self.element is not None
+            return self.element.is_typed()
+        return self.kind != UNKNOWN
+
     def column_type(self) -> pa.DataType | None:
         """The type in the table; None while it is not known."""
         if self.kind == STRUCT:
@@ -123,6 +138,15 @@ class Node:
         if self.kind == FOREIGN:
             return self.arrow
         return None if self.kind == UNKNOWN else _ARROW[self.kind]
+
+
+def says_nothing(value: Any) -> bool:
+    """Whether there is only null, [] and {} in a value: no type follows from it."""
+    if isinstance(value, dict):
+        return all(map(says_nothing, value.values()))
+    if isinstance(value, list):
+        return all(map(says_nothing, value))
+    return value is None
 
 
 def _node_of(kind: pa.DataType, in_list: bool = False) -> Node:
@@ -166,12 +190,15 @@ class Shape:
     """The columns as they are and as documents made them.
 
     `root` is a struct of all columns, `column_count` how many it has in all depths, `fractions` how many of them have
-    `has_fractions`.
+    `has_fractions`, `turned` how often a field that was empty so far turned out to be of another type: documents that
+    fitted before may not fit any more.
     """
 
     def __init__(self, fields: list[pa.Field], reserved_prefix: str | None = RESERVED_PREFIX) -> None:
         self.root = _node_of(pa.struct(fields))
         self.fractions = 0
+        self.turned = 0
+        self._put_count = 0
         self._reserved_prefix = reserved_prefix
         self._undo: list[Callable[[], object]] = []
         self.column_count = 0
@@ -190,8 +217,10 @@ class Shape:
     def fit(self, document: dict[str, Any]) -> dict[str, Any]:
         """The document as the columns take it. Raises Misfit, and has changed nothing then."""
         self._undo.clear()
+        turned = self.turned
         try:
-            return self._struct(self.root, document, "", 0)
+            fitted = self._struct(self.root, document, "", 0)
+            return fitted if self.turned == turned else self._struct(self.root, document, "", 0)
         except Misfit:
             for undo in reversed(self._undo):
                 undo()
@@ -199,24 +228,42 @@ class Shape:
 
     def _struct(self, node: Node, value: dict[str, Any], path: str, depth: int) -> dict[str, Any]:
         fitted: dict[str, Any] = {}
-        for name, part in value.items():
-            if name not in node.fields:
-                name = self._column_name(node, name, path)
-            if part is None and name in fitted:
-                continue  # a fraction of the column beside is there
-            if fitted.get(name) is not None:
+        for given, part in value.items():
+            name, child = self._field(node, given, part, path)
+            if child is None or (name in fitted and says_nothing(part)):
+                continue  # or a fraction of the column beside is there
+            if not says_nothing(fitted.get(name)):
                 raise Misfit(f"{_short(path + name)}: two fields for one column")
-            child = node.fields.get(name) or self._add(node, name, path)
             try:
                 fitted[name] = self._value(child, part, f"{path}{name}", depth)
             except _FractionInLong:
                 beside = name + DOUBLE_SUFFIX
-                if value.get(beside) is not None:
+                if not says_nothing(value.get(beside)):
                     raise Misfit(f"{path}{name}: a fraction, and {beside} has a value of its own") from None
-                sibling = node.fields.get(beside) or self._add(node, beside, path)
+                sibling = node.fields.get(beside)
+                if sibling is None or not sibling.is_named:
+                    sibling = self._add(node, beside, path)
                 fitted[name] = None
                 fitted[beside] = self._beside(sibling, part, f"{path}{beside}", depth)
         return fitted
+
+    def _field(self, node: Node, name: str, part: Any, path: str) -> tuple[str, Node | None]:
+        """The column that a field goes to. What says nothing makes none: Arrow is told of the field at most."""
+        child = node.fields.get(name)
+        if child is not None and (child.is_named or part is None):
+            return name, child
+        column = self._column_name(node, name, path)
+        found = node.fields.get(column)
+        if found is not None and found.is_named:
+            return column, found
+        if not says_nothing(part):
+            if child is not None and column != name:
+                self._become(child, UNKNOWN)  # what is empty goes to that column from now on
+            return column, self._add(node, column, path)
+        if child is None:
+            self._check_name(name, path)
+            child = self._put(node, name) if self._put_count < MAX_COLUMNS else None
+        return name, child
 
     def _beside(self, node: Node, value: Any, path: str, depth: int) -> Any:
         try:
@@ -229,22 +276,34 @@ class Shape:
             return None
         kind = _KINDS[type(value)]
         if depth > MAX_DEPTH:
+            if says_nothing(value):
+                return None
             raise Misfit(f"{_short(path)}: more than {MAX_DEPTH} objects and lists in one another")
-        if node.kind == UNKNOWN:
-            self._become(node, kind)
         if kind in (LONG, DOUBLE) and node.kind in (LONG, DOUBLE):
             return self._number(node, value, path)
-        if kind != node.kind:
-            there = f"of a type JSON has not, {node.arrow}" if node.kind == FOREIGN else node.kind
-            raise Misfit(f"{_short(path)}: {kind} where the column is {there}")
+        if kind != node.kind and not self._turn(node, kind, value, path):
+            return None
         if kind == STRING:
             _require_unicode(value, path)
+        elif kind in (LONG, DOUBLE):
+            return self._number(node, value, path)
         elif kind == STRUCT:
             return self._struct(node, value, f"{path}.", depth + 1)
         elif kind == LIST:
             assert node.element is not None
             return [self._value(node.element, part, f"{path}.element", depth + 1) for part in value]
         return value
+
+    def _turn(self, node: Node, kind: str, value: Any, path: str) -> bool:
+        """Have a column without a type become of the value's; False where the value is to be null."""
+        is_typed = node.is_typed()
+        if (is_typed or node.kind != UNKNOWN) and says_nothing(value):
+            return False
+        if is_typed:
+            there = f"of a type JSON has not, {node.arrow}" if node.kind == FOREIGN else node.kind
+            raise Misfit(f"{_short(path)}: {kind} where the column is {there}")
+        self._become(node, kind)
+        return True
 
     def _number(self, node: Node, value: int | float, path: str) -> int | float:
         if isinstance(value, float):
@@ -271,17 +330,35 @@ class Shape:
         return value
 
     def _become(self, node: Node, kind: str) -> None:
-        before, element = node.kind, node.element
+        before, fields, element = node.kind, node.fields, node.element
+        turned = self.turned
+        if before in (STRUCT, LIST):
+            self.turned += 1
         node.kind = kind
-        if kind == LIST:
-            node.element = Node(in_list=True)
+        node.fields = {}
+        node.element = Node(in_list=True) if kind == LIST else None
 
         def undo() -> None:
-            node.kind, node.element = before, element
+            node.kind, node.fields, node.element = before, fields, element
+            self.turned = turned
 
         self._undo.append(undo)
 
+    def _put(self, node: Node, name: str) -> Node:
+        """A field whose name is not a column's yet."""
+        fields = node.fields
+        child = fields[name] = Node(in_list=node.in_list)
+        self._put_count += 1
+
+        def undo() -> None:
+            del fields[name]
+            self._put_count -= 1
+
+        self._undo.append(undo)
+        return child
+
     def _add(self, node: Node, name: str, path: str) -> Node:
+        """A field whose name becomes a column's."""
         self._check_name(name, path)
         full = f"{path}{name}"
         claimed = self._claim(full)
@@ -289,10 +366,11 @@ class Shape:
             raise Misfit(
                 f"{_short(full)}: the name differs from another column's only in case or in what files allow"
             )
-        child = node.fields[name] = Node(in_list=node.in_list)
+        child = node.fields.get(name) or self._put(node, name)
+        child.is_named = True
 
         def undo() -> None:
-            del node.fields[name]
+            child.is_named = False
             self._paths.difference_update(claimed)
             self.column_count -= 1
 
@@ -304,7 +382,8 @@ class Shape:
     def _column_name(self, node: Node, name: str, path: str) -> str:
         """The name itself, or with a number where it is another's but for case or for what files allow."""
         for candidate in (name, *(f"{name}__{number}" for number in range(2, MAX_SAME_NAMES + 1))):
-            if candidate in node.fields or not _forms(f"{path}{candidate}") & self._paths:
+            there = node.fields.get(candidate)
+            if (there is not None and there.is_named) or not _forms(f"{path}{candidate}") & self._paths:
                 return candidate
         return name
 

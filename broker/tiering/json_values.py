@@ -178,14 +178,16 @@ class _Conversion:
         return rows.take(pa.array(np.argsort(np.argsort(unclear, kind="stable"))))
 
     def _exact(self, texts: pa.Array, places: Places) -> pa.Table:
-        table = self._read(texts)
-        if table is not None:
-            return table
-        found: dict[int, str] = {}
-        self._search(texts, places, found)
-        texts = self._replace(texts, places, found)
-        table = self._read(texts)
-        return table if table is not None else self._read_singly(texts, places)
+        table, turned = self._read(texts), -1
+        while table is None:
+            if self._shape.turned == turned:
+                return self._read_singly(texts, places)
+            turned = self._shape.turned
+            found: dict[int, str] = {}
+            self._search(texts, places, found)
+            texts = self._replace(texts, places, found)
+            table = self._read(texts)
+        return table
 
     def _search(
         self, texts: pa.Array, places: Places, found: dict[int, str], until_fractions: int | None = None
@@ -207,9 +209,14 @@ class _Conversion:
 
     def _read_singly(self, texts: pa.Array, places: Places) -> pa.Table:
         """What Arrow still refuses after all: each for itself, so that nothing can stop a topic."""
-        found: dict[int, str] = {}
-        for place, text in zip(places.tolist(), texts.to_pylist(), strict=True):
-            found[place] = self._examine(text, place)
+        found = dict(zip(places.tolist(), texts.to_pylist(), strict=True))
+        turned = -1
+        while (
+            self._shape.turned != turned
+        ):  # what was empty so far has another type: what fitted is to fit again
+            turned = self._shape.turned
+            for place, text in found.items():
+                found[place] = self._examine(text, place)
         for place, text in found.items():
             if self._read(pa.array([text])) is None:
                 self.reasons[place] = "not readable as JSON"

@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from broker.tiering.evolution import NOTHING
+
 FIELD_ID: Final = b"PARQUET:field_id"
 
 Counterpart = Callable[[pa.StructType, int, pa.Field], int]
@@ -32,11 +34,14 @@ def retyped(array: pa.Array, kind: pa.DataType, counterpart: Counterpart) -> pa.
     """The values as `kind`; a struct's field without a counterpart is null. Where all are null, they are of any type.
 
     Structs stay structs, lists lists, maps maps; what is in them is paired by `counterpart`, or cast. A large list
-    becomes a list. Raises pa.ArrowException for values that do not fit.
+    becomes a list. Structs and lists that are empty to their depths are null where `kind` is another. Raises
+    pa.ArrowException for values that do not fit.
     """
     if array.type == kind and not pa.types.is_nested(kind):
         return array
     if array.null_count == len(array):
+        return pa.nulls(len(array), kind)
+    if _nesting(array.type) != _nesting(kind) and _is_empty(array.type):
         return pa.nulls(len(array), kind)
     if not pa.types.is_nested(kind):
         return array.cast(kind, safe=not pa.types.is_float64(kind))  # an integer as the nearest double
@@ -60,3 +65,18 @@ def _part(array: pa.StructArray, place: int, field: pa.Field, counterpart: Count
     if there < 0:
         return pa.nulls(len(array), field.type)
     return retyped(array.field(there), field.type, counterpart)
+
+
+def _nesting(kind: pa.DataType) -> str:
+    if pa.types.is_struct(kind):
+        return "struct"
+    return "list" if pa.types.is_list(kind) or pa.types.is_large_list(kind) else ""
+
+
+def _is_empty(kind: pa.DataType) -> bool:
+    """Whether no value that says anything is of this type: one that a JSON field had while it was empty."""
+    if pa.types.is_struct(kind):
+        return all(_is_empty(field.type) for field in kind)
+    if pa.types.is_list(kind):
+        return _is_empty(kind.value_type)
+    return bool(pa.types.is_null(kind) or kind == NOTHING)

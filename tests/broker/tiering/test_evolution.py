@@ -46,6 +46,56 @@ def test_columns_come_as_their_values_do() -> None:
     assert types_of(shape) == {"a": "list<element: struct<x: int64>>"}
 
 
+@pytest.mark.parametrize(
+    "known", [pa.int64(), pa.string(), pa.date32(), pa.list_(pa.int64()), pa.struct([("x", pa.int64())])]
+)
+@pytest.mark.parametrize("empty", [[], {}, [None], [[]], [{}], {"x": None}, {"x": [{}]}])
+def test_what_says_nothing_fits_every_column_and_changes_none(known: pa.DataType, empty: object) -> None:
+    shape = Shape([pa.field("a", known)])
+    fitted = shape.fit({"a": empty, "new": 1})
+    assert evolution.says_nothing(fitted["a"]) and fitted["new"] == 1
+    assert shape.columns()[0].type == known
+
+
+def test_what_is_empty_becomes_what_comes_with_a_type() -> None:
+    shape = Shape([])
+    empties: list[Any] = [{}, [], [{}], {"x": {}}, [[]]]
+    for empty in empties:
+        shape.fit({"a": empty})
+    assert shape.fit({"a": [{}, [1]]}) == {"a": [None, [1]]}
+    with pytest.raises(Misfit, match=r"a\.element: string where the column is list"):
+        shape.fit({"a": ["x"]})
+    assert types_of(shape) == {"a": "list<element: list<element: int64>>"}
+
+
+def test_a_misfit_takes_back_what_it_made_of_an_empty_field() -> None:
+    shape = shape_of({"a": {"x": {}}})
+    with pytest.raises(Misfit):
+        shape.fit({"a": [1], "kafka_x": 1})
+    assert types_of(shape) == {} and shape.turned == 0
+    assert shape.fit({"a": {"x": {"y": 1}}}) == {"a": {"x": {"y": 1}}}
+
+
+def test_names_are_taken_by_values_not_by_nulls() -> None:
+    shape = shape_of({"Id": None, "o": {"K": {}}}, {"id": 1, "o": {"k": 1}})
+    assert types_of(shape) == {"id": "int64", "o": "struct<k: int64>"}
+    assert shape.fit({"Id": ["x"], "o": {"K": 2}}) == {"Id__2": ["x"], "o": {"K__2": 2}}
+    assert shape.fit({"Id": []}) == {"Id__2": []}
+
+
+def test_any_number_of_fields_that_say_nothing() -> None:
+    shape = shape_of({f"n{at}": None for at in range(5000)}, {f"e{at}": [{}] for at in range(5000)})
+    shape.fit({f"c{at}": 1 for at in range(evolution.MAX_COLUMNS)})
+    assert len(shape.columns()) == evolution.MAX_COLUMNS
+
+
+def test_empties_however_deep() -> None:
+    deep: Any = []
+    for _ in range(evolution.MAX_DEPTH + 5):
+        deep = [deep]
+    assert types_of(shape_of({"a": deep}, {"a": 1})) == {"a": "int64"}
+
+
 def test_a_long_that_is_not_in_the_table_yet_becomes_double() -> None:
     assert types_of(shape_of({"a": 1}, {"a": 1.5})) == {"a": "double"}
 
@@ -85,7 +135,7 @@ def test_narrow_columns_of_others_are_promoted() -> None:
             "a: string where the column is of a type JSON has not, date32[day]",
         ),
         (pa.list_(pa.int64()), {"a": [["x"]]}, "a.element: list where the column is long"),
-        (pa.struct([("x", pa.int64())]), {"a": {"x": []}}, "a.x: list where the column is long"),
+        (pa.struct([("x", pa.int64())]), {"a": {"x": [0]}}, "a.x: list where the column is long"),
         (pa.int64(), {"": 1}, ": a field without a name"),
         (pa.int64(), {"kafka_offset": 1}, "kafka_offset: names that begin with kafka_ are the table's own"),
         (pa.int64(), {"x\n": 1}, ": control characters in a field's name"),
