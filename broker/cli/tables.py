@@ -104,6 +104,7 @@ def _print_description(described: dict[str, Any]) -> None:
         "behind": f"{format_count(described['lag_records'])} records, {described['lag_seconds']:.1f} s",
         "dead letters": described["dead_letters_metadata_location"],
         "problem": described["error"],
+        "maintenance": _maintenance_problem(described),
     }
     width = max(map(len, facts))
     for name, value in facts.items():
@@ -118,6 +119,13 @@ def _print_description(described: dict[str, Any]) -> None:
         )
     if described["metadata_location"] is not None:
         _print_snippets(described)
+
+
+def _maintenance_problem(described: dict[str, Any]) -> str | None:
+    reason = described["maintenance_error"]
+    if not reason:
+        return None
+    return f"failed at {format_timestamp(described['maintenance_failed_ms'])}: {reason}"
 
 
 def _print_snippets(described: dict[str, Any]) -> None:

@@ -7,7 +7,8 @@
     tables.maintain   {"topic", "parts"}       what was merged, expired and removed
     tables.rewind     {"topic", "offsets"}     as tables.describe of the topic; {"<partition>": first offset to redo}
 
-Without `topics` it is all that have a table.
+Without `topics` it is all that have a table. `error` is why the last commit failed, `maintenance_error` and
+`maintenance_failed_ms` why and when the broker's last maintenance did; null once one succeeds.
 `tabled`, `metadata_location` and `dead_letters_metadata_location` of a topic belong to one commit: whoever reads the
 table as of that metadata and the log from `tabled` on, up to the last stable offset, sees every record once.
 """
@@ -196,9 +197,12 @@ def _open_transaction(broker: Broker, opened: Log) -> str | None:
 def _description(broker: Broker, topic: Topic) -> dict[str, Any]:
     tables = broker.tables
     tabled = tables.tabled.topics.get(topic.topic_id)
+    unmaintained = tables.unmaintained.get(topic.topic_id)
     fields = ("dead_letters_metadata_location", "snapshot_id", "committed_ms", "records", "dead_letters")
     return _lag(broker, topic) | {
         **{name: getattr(tabled, name, None) for name in fields},
+        "maintenance_error": unmaintained.reason if unmaintained is not None else None,
+        "maintenance_failed_ms": unmaintained.failed_ms if unmaintained is not None else None,
         "tabled": {str(index): offset for index, offset in tabled.offsets.items()}
         if tabled is not None
         else {},

@@ -9,7 +9,8 @@ table `interval_ms` after it was written, however long the commits of such a top
 commits lies half an interval at the least, or the first of them, where that takes longer.
 
 A failure makes the topic wait, twice as long each time (`FIRST_BACK_OFF_MS` to `MAX_BACK_OFF_MS`, with jitter); so does
-a commit that failed for all alike, as when the catalog is away. A commit that ended early because there is more makes
+a commit that failed for all alike, as when the catalog is away. A topic that was configured anew is tried at once: its
+settings may have been what was wrong. A commit that ended early because there is more makes
 it due again behind those that are due already: a backfill takes turns with everybody else, step by step.
 """
 
@@ -40,6 +41,7 @@ class _Dirty:
         "due_ms",
         "failures",
         "is_asked",
+        "is_changed",
         "is_running",
         "not_before_ms",
         "pace",
@@ -58,6 +60,8 @@ class _Dirty:
         self.started_ms = now_ms
         # Somebody wants another commit after the one under way.
         self.is_asked = False
+        # The topic was configured anew after the commit under way had begun: if it fails, another need not wait.
+        self.is_changed = False
         # Since when and how many bytes, of records that came after the commit under way had begun; None: none did.
         self.again_since_ms: int | None = None
         self.again_bytes = 0
@@ -115,6 +119,16 @@ class Planner:
         else:
             self._bring_forward(topic, dirty, now_ms)
 
+    def reconfigured(self, topic: bytes, now_ms: int) -> None:
+        """The topic has other settings: where commits failed, the next is due now. How often they did is kept."""
+        dirty = self._dirty.get(topic)
+        if dirty is None:
+            return
+        dirty.is_changed = dirty.is_running
+        dirty.not_before_ms = 0
+        if dirty.failures and not dirty.is_running:
+            self._bring_forward(topic, dirty, now_ms)
+
     def forget(self, topic: bytes) -> None:
         """The topic is gone, or has no table any more."""
         self._dirty.pop(topic, None)
@@ -143,7 +157,7 @@ class Planner:
         dirty = self._dirty.get(topic)
         if dirty is None:
             return
-        dirty.is_running, dirty.failures = False, 0
+        dirty.is_running, dirty.is_changed, dirty.failures = False, False, 0
         again_since_ms, again_bytes = dirty.again_since_ms, dirty.again_bytes
         is_asked, dirty.is_asked = dirty.is_asked, False
         if has_newer and again_since_ms is None:
@@ -167,9 +181,9 @@ class Planner:
         if dirty is None:
             return 0
         back_off_ms = min(MAX_BACK_OFF_MS, FIRST_BACK_OFF_MS << min(dirty.failures, 16))
-        wait_ms = round(back_off_ms * (0.75 + 0.25 * chance))
+        wait_ms = 0 if dirty.is_changed else round(back_off_ms * (0.75 + 0.25 * chance))
         dirty.failures += 1
-        dirty.is_running = dirty.is_asked = False
+        dirty.is_running = dirty.is_asked = dirty.is_changed = False
         dirty.bytes += dirty.again_bytes
         dirty.again_since_ms, dirty.again_bytes = None, 0
         dirty.not_before_ms = now_ms + wait_ms

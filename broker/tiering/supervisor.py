@@ -15,7 +15,7 @@ import logging
 import random
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,10 +69,11 @@ class _Waiter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Unmaintained:
-    """A table whose maintenance has failed, so many times in a row."""
+class Unmaintained:
+    """A table whose maintenance has failed, so many times in a row, the last time at `failed_ms`."""
 
     failures: int
+    failed_ms: int
     next_try_ms: int
     reason: str
 
@@ -97,7 +98,8 @@ class Tables:
         self._final_jobs: list[dict[str, Any]] = []
         self._maintenance: dict[bytes, None] = {}
         """Topics whose table wants maintenance, when there is nothing else to do."""
-        self._unmaintained: dict[bytes, _Unmaintained] = {}
+        self.unmaintained: dict[bytes, Unmaintained] = {}
+        """Of topics, until their table is maintained again."""
         self._wake = asyncio.Event()
         self.behind = Behind(broker, folder, self.tabled, self._wake.set)
         self.jobs = Jobs(broker, self.catalog, self.tabled)
@@ -131,11 +133,14 @@ class Tables:
         self.behind.progressed(partition)
 
     def topic_reconfigured(self, topic: Topic) -> None:
-        """The topic's configuration was replaced: a table may have been switched on or off."""
+        """The topic's configuration was replaced: a table may have been switched on or off, what failed may work."""
         if topic.topic_id in self.behind.topics and not topic.has_table:
             self._forget(topic.topic_id)
         else:
             self._watch(topic)
+            self.planner.reconfigured(topic.topic_id, self._broker.clock_ms())
+            if (failed := self.unmaintained.get(topic.topic_id)) is not None:
+                self.unmaintained[topic.topic_id] = replace(failed, next_try_ms=0)
         self._wake.set()
 
     def topic_deleted(self, topic: Topic) -> None:
@@ -163,7 +168,7 @@ class Tables:
         self.planner.forget(topic_id)
         self.errors.pop(topic_id, None)
         self._maintenance.pop(topic_id, None)
-        self._unmaintained.pop(topic_id, None)
+        self.unmaintained.pop(topic_id, None)
         self._answer(topic_id)
 
     def keep_from(self, partition: Partition) -> int | None:
@@ -331,22 +336,21 @@ class Tables:
             except WorkerClosed:
                 return
             else:
-                if self._unmaintained.pop(topic_id, None) is not None:
+                if self.unmaintained.pop(topic_id, None) is not None:
                     log.info("the table of topic %s is maintained again", topic.name)
                 if result["has_more"]:  # behind the other tables, and behind the commits that are due
                     self._maintenance[topic_id] = None
 
     def _may_be_maintained(self, topic_id: bytes) -> bool:
-        before = self._unmaintained.get(topic_id)
+        before = self.unmaintained.get(topic_id)
         return before is None or self._broker.clock_ms() >= before.next_try_ms
 
     def _put_off(self, topic: Topic, reason: str) -> None:
-        before = self._unmaintained.get(topic.topic_id)
+        now_ms = self._broker.clock_ms()
+        before = self.unmaintained.get(topic.topic_id)
         failures = before.failures + 1 if before is not None else 1
         pause_ms = min(MAINTENANCE_PAUSE_MS << min(failures - 1, 16), MAX_MAINTENANCE_PAUSE_MS)
-        self._unmaintained[topic.topic_id] = _Unmaintained(
-            failures, self._broker.clock_ms() + pause_ms, reason
-        )
+        self.unmaintained[topic.topic_id] = Unmaintained(failures, now_ms, now_ms + pause_ms, reason)
         if before is None or before.reason != reason:
             log.warning(
                 "the table of topic %s could not be maintained, next attempt in %.0f min at the earliest; commits go "

@@ -178,7 +178,8 @@ def test_a_value_in_a_list_of_a_type_that_json_has_not_is_a_dead_letter() -> Non
 
 def test_a_new_column_with_integers_first_becomes_double() -> None:
     count = json_values.BLOCK_RECORDS
-    converted = convert([b'{"p":1}'] * count + [b'{"p":1.5}'])
+    source: list[bytes | None] = [b'{"p":1}'] * count
+    converted = convert([*source, b'{"p":1.5}'])
     assert converted.schema.field("p").type == pa.float64()
     assert converted.rows["p"].to_pylist() == [1.0] * count + [1.5]
 

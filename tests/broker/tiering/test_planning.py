@@ -141,6 +141,22 @@ def test_somebody_who_asks_does_not_wait(planner: Planner) -> None:
     assert planner.next_due_ms() == 20_002, "and one only"
 
 
+def test_a_topic_that_was_configured_anew_does_not_wait_after_a_failure(planner: Planner) -> None:
+    planner.progressed(A, 1, PACE, 0)
+    planner.reconfigured(A, 1)
+    assert planner.next_due_ms() == 10_000, "nothing has failed: its interval holds"
+    planner.take(10_000)
+    planner.failed(A, 10_000, chance=1.0)
+    planner.reconfigured(A, 10_001)
+    assert planner.take(10_001) == A
+    planner.reconfigured(A, 10_002)
+    assert planner.failed(A, 10_003, chance=1.0) == 0, "that attempt had the settings of before"
+    assert planner.take(10_003) == A
+    assert planner.failed(A, 10_004, chance=1.0) == 4 * FIRST_BACK_OFF_MS
+    planner.reconfigured(B, 10_005)
+    assert B not in planner
+
+
 def test_a_shorter_interval_counts_from_the_first_record(planner: Planner) -> None:
     planner.progressed(A, 1, PACE._replace(interval_ms=3_600_000), 0)
     planner.progressed(A, 0, PACE, 4_000)

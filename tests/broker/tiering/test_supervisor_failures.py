@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from broker.tiering.admin import describe
 from broker.tiering.jobs import DEATHS_OF_ONE_TOPIC
 from broker.worker.process import JobFailed, WorkerClosed, WorkerDied
 from protocol.api import ApiKey
@@ -208,14 +209,38 @@ def test_a_shorter_interval_takes_effect_at_once(tmp_path: Path) -> None:
         worker.allowed.set()
         await whole.create("t", floe_table_commit_interval_ms="3600000")
         await whole.produced("t")
-        change = AlterableConfig(name="floe.table.commit.interval.ms", value="100", config_operation=0)
-        resource = AlterConfigsResource(resource_type=2, resource_name="t", configs=[change])
-        await whole.ask(
-            ApiKey.INCREMENTAL_ALTER_CONFIGS, 1, IncrementalAlterConfigsRequest(resources=[resource])
-        )
+        await set_config(whole, "t", "floe.table.commit.interval.ms", "100")
         await asyncio.wait_for(worker.jobs.get(), LIMIT_S)
 
     with_broker(tmp_path, work, **SETTINGS)
+
+
+async def set_config(whole: Whole, topic: str, name: str, value: str) -> None:
+    change = AlterableConfig(name=name, value=value, config_operation=0)
+    resource = AlterConfigsResource(resource_type=2, resource_name=topic, configs=[change])
+    await whole.ask(ApiKey.INCREMENTAL_ALTER_CONFIGS, 1, IncrementalAlterConfigsRequest(resources=[resource]))
+
+
+def test_a_topic_that_is_configured_anew_is_tried_at_once(tmp_path: Path) -> None:
+    async def work(whole: Whole) -> None:
+        worker = with_obedient_worker(whole)
+        worker.allowed.set()
+        worker.refuses = {"commit"}
+        await whole.create("t", floe_table_partition_by="hour(nothing)")
+        await whole.produced("t")
+        tables, topic = whole.broker.tables, whole.broker.catalog.topics["t"]
+        await asyncio.wait_for(tables.commit_now(topic), LIMIT_S)
+        for _ in range(12):  # as if it had failed for long: the next attempt is a minute away
+            tables.planner.failed(topic.topic_id, whole.broker.clock_ms(), 1.0)
+        await asyncio.wait_for(worker.jobs.get(), LIMIT_S)
+        worker.refuses = set()
+        started_s = asyncio.get_running_loop().time()
+        await set_config(whole, "t", "floe.table.partition.by", "hour(kafka_timestamp)")
+        job = await asyncio.wait_for(worker.jobs.get(), LIMIT_S)
+        assert job["settings"]["partition_by"] == "hour(kafka_timestamp)"
+        assert asyncio.get_running_loop().time() - started_s < LIMIT_S / 2
+
+    with_broker(tmp_path, work, **SETTINGS, floe_table_commit_interval_ms="100")
 
 
 def test_a_deleted_topics_last_records_are_committed_to_their_end(tmp_path: Path) -> None:
@@ -243,13 +268,26 @@ def test_maintenance_that_fails_is_told_once_and_leaves_the_worker_to_commits(
         worker.refuses = {"maintain"}
         await whole.create("t")
         tables, topic = whole.broker.tables, whole.broker.catalog.topics["t"]
-        kinds = []
+        kinds: list[str] = []
         for _ in range(5):
             await whole.produced("t")
             await asyncio.wait_for(tables.commit_now(topic), LIMIT_S)
             while not worker.jobs.empty() or len(kinds) == 1:
                 kinds.append((await asyncio.wait_for(worker.jobs.get(), LIMIT_S))["kind"])
         assert kinds.count("commit") == 5 and kinds.count("maintain") == 1
+        [described] = (await describe(whole.broker, {}))["tables"]
+        assert described["maintenance_error"] == "it does not maintain" and described["error"] is None
+        assert 0 < described["maintenance_failed_ms"] <= whole.broker.clock_ms()
+        worker.refuses = set()
+        await set_config(whole, "t", "floe.table.maintenance.compact", "true")
+        await whole.produced("t")
+        await asyncio.wait_for(tables.commit_now(topic), LIMIT_S)
+        while (await asyncio.wait_for(worker.jobs.get(), LIMIT_S))["kind"] != "maintain":
+            pass
+        worker.maintenance_due = False
+        await whole.produced("t")
+        await asyncio.wait_for(tables.commit_now(topic), LIMIT_S)  # by the task that maintained it before
+        assert (await describe(whole.broker, {}))["tables"][0]["maintenance_error"] is None
 
     with caplog.at_level(logging.WARNING, "floe.tables"):
         with_broker(tmp_path, work, **SETTINGS, floe_table_commit_interval_ms="3600000")
