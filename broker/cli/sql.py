@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,7 +19,8 @@ from broker.cli.sql_output import print_csv, print_json_lines, print_rows
 from broker.cli.tables_snippets import HIDDEN
 
 if TYPE_CHECKING:
-    from broker.tiering.query import Database, HotRows
+    from broker.tiering.hot_rows import HotRows
+    from broker.tiering.query import Database, Schema
 
 DEAD_LETTERS_SUFFIX = "__dlq"
 SHOWN_ROWS = 200
@@ -26,6 +28,9 @@ SHOWN_ROWS = 200
 
 LOST_AT_THE_END: Final = frozenset({"CREATE", "INSERT", "UPDATE", "DELETE", "DROP", "ALTER"})
 """Statements that would be for nothing as the last one: the database is this command's, in its memory."""
+
+FETCH_BYTES: Final = 8 << 20
+"""Of one answer: each is in memory a few times over while it is converted."""
 
 _SHOW_TABLES: Final = re.compile(r"\s*show\s+(?:all\s+)?tables\b", re.IGNORECASE)
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_]\w*")
@@ -35,6 +40,10 @@ _SYNTAX_ERROR: Final = re.compile(r'syntax error at or near "([^"]+)"')
 _FILES_HINT: Final = (
     "If the table has just been committed, ask again. If the warehouse is not on this machine, say how it is "
     "reached: --property s3.access-key-id=… (the catalog's properties that are not secret are known)."
+)
+_ROOM_HINT: Final = (
+    "Name a folder with more room in TMPDIR, let the tables catch up (floe tables lag), "
+    "or ask them alone: --tables-only."
 )
 _INTERRUPTED: Final = "Query interrupted"
 """What DuckDB makes of the KeyboardInterrupt that a Ctrl-C raises while it works."""
@@ -98,6 +107,7 @@ def sql(
         import duckdb
 
         from broker.tiering.query import Database, MissingExtension
+        from broker.tiering.spilled_rows import NoRoom
     except ImportError as error:
         raise CommandFailed(f"floe sql needs the package {error.name}.", INSTALL_HINT) from error
     with Database() as database, Client(bootstrap, timeout_s=timeout_s) as client:
@@ -108,7 +118,11 @@ def sql(
             _PRINTERS[output](names, batches, max_rows)
         except MissingExtension as error:
             raise CommandFailed(f"{error}.", INSTALL_HINT) from error
+        except NoRoom as error:
+            raise CommandFailed(_sentence(error), _ROOM_HINT) from error
         except duckdb.Error as error:
+            if isinstance(error, duckdb.IOException) and "://" in str(error):
+                raise CommandFailed(f"The files of a table cannot be read: {error}", _FILES_HINT) from error
             raise CommandFailed(_without_guess(str(error)), _hint(client, text, str(error))) from error
         except OSError as error:
             if isinstance(error, BrokenPipeError):
@@ -118,6 +132,11 @@ def sql(
             if str(error) != _INTERRUPTED:
                 raise
             raise click.Abort from error
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _check_statements(kinds: list[str]) -> None:
@@ -186,12 +205,8 @@ def _one_of_each_name(topics: list[str], query: str) -> list[str]:
 
 def _add_names(database: "Database", known: list[dict[str, Any]]) -> None:
     """For SHOW TABLES: a view without rows for each topic that has a table."""
-    from broker.tiering.query import Relation
-    from broker.tiering.rows import RAW, initial_schema
-
-    names = {entry["topic"].casefold(): entry["topic"] for entry in known}
-    for topic in names.values():
-        database.add(Relation(topic, "", None, [], initial_schema(RAW, RAW)))
+    for topic in {entry["topic"].casefold(): entry["topic"] for entry in known}.values():
+        database.add_name(topic)
 
 
 def _add(
@@ -203,25 +218,34 @@ def _add(
     properties: dict[str, str],
     progress: Progress,
 ) -> None:
-    from broker.tiering import dead_letters
-    from broker.tiering.query import HotRows, Relation
-    from broker.tiering.rows import RowBuilder, initial_schema
+    from broker.tiering.query import Relation
 
     topic, table = described["topic"], described["table"] or described["topic"]
     properties = _known_properties(described) | properties
-    value_mode, key_mode = described["settings"]["value"], described["settings"]["key"]
     cold, cold_letters = described["metadata_location"], described["dead_letters_metadata_location"]
-    schema = database.columns(cold, properties) or initial_schema(value_mode, key_mode)
-    hot = HotRows(RowBuilder(value_mode, key_mode), schema)
-    if not tables_only:
-        tabled = {int(index): offset for index, offset in described["tabled"].items()}
-        _fetch(client, topic, tabled, hot, progress)
-    database.add(Relation(topic, table, cold, hot.rows, hot.schema, properties))
     letters = topic + DEAD_LETTERS_SUFFIX
-    if letters.casefold() in query.casefold():
-        empty = dead_letters.initial_schema()
-        letters_table = table + DEAD_LETTERS_SUFFIX
-        database.add(Relation(letters, letters_table, cold_letters, hot.dead_letters, empty, properties))
+    is_asked_for_letters = letters.casefold() in query.casefold()
+    behind = None if tables_only else _behind(client, topic, described["tabled"])
+    hot = _hot(client, database, described, behind, properties, progress) if behind else None
+    # The imports below cost more than most questions: they are for topics of which there is nothing else.
+    schema = hot.schema if hot else None if cold else _initial_schema(described)
+    database.add(Relation(topic, table, cold, hot.rows if hot else None, schema, properties))
+    if is_asked_for_letters:
+        rows = hot.dead_letters if hot else None
+        empty = None if cold_letters else _initial_letters()
+        database.add(Relation(letters, table + DEAD_LETTERS_SUFFIX, cold_letters, rows, empty, properties))
+
+
+def _initial_schema(described: dict[str, Any]) -> "Schema":
+    from broker.tiering.rows import initial_schema
+
+    return initial_schema(described["settings"]["value"], described["settings"]["key"])
+
+
+def _initial_letters() -> "Schema":
+    from broker.tiering import dead_letters
+
+    return dead_letters.initial_schema()
 
 
 def _known_properties(described: dict[str, Any]) -> dict[str, str]:
@@ -230,30 +254,56 @@ def _known_properties(described: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in told.items() if HIDDEN not in value}
 
 
-def _fetch(client: Client, topic: str, tabled: dict[int, int], hot: "HotRows", progress: Progress) -> None:
-    """What lies between the table and the last stable offsets of now."""
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """What of a topic is not in its table: offsets per partition, `ends` exclusive."""
+
+    starts: dict[int, int]
+    ends: dict[int, int]
+
+
+def _behind(client: Client, topic: str, tabled: dict[str, int]) -> _Behind | None:
+    """What lies between the table and the last stable offsets of now; None if nothing does."""
     partitions = [partition.partition_index for partition in client.topic(topic).partitions]
     first = admin.list_offsets(client, topic, partitions, admin.EARLIEST)
     ends = admin.list_offsets(client, topic, partitions, admin.LATEST, admin.READ_COMMITTED)
-    starts = {index: max(tabled.get(index, 0), first[index]) for index in partitions}
+    starts = {index: max(tabled.get(str(index), 0), first[index]) for index in partitions}
     behind = {index: start for index, start in starts.items() if start < ends[index]}
-    total = sum(ends[index] - start for index, start in behind.items())
+    return _Behind(behind, ends) if behind else None
+
+
+def _hot(
+    client: Client,
+    database: "Database",
+    described: dict[str, Any],
+    behind: _Behind,
+    properties: dict[str, str],
+    progress: Progress,
+) -> "HotRows":
+    from broker.tiering.hot_rows import HotRows
+    from broker.tiering.rows import RowBuilder
+
+    topic, settings = described["topic"], described["settings"]
+    schema = database.columns(described["metadata_location"], properties) or _initial_schema(described)
+    hot = HotRows(RowBuilder(settings["value"], settings["key"]), schema, database.store)
+    total = sum(behind.ends[index] - start for index, start in behind.starts.items())
     consumer = Consumer(
         client,
         topic,
-        dict(behind),
-        ends,
+        dict(behind.starts),
+        behind.ends,
         admin.READ_COMMITTED,
-        max_bytes=64 << 20,
-        max_partition_bytes=16 << 20,
+        max_bytes=FETCH_BYTES,
+        max_partition_bytes=FETCH_BYTES,
     )
     for item in consumer.batches():
         if item is not None:
             index, data = item
-            hot.add(index, data, behind[index], ends[index])
+            hot.add(index, data, behind.starts[index], behind.ends[index])
             progress.update(
                 time.monotonic(), f"{topic}: {hot.count:,} of {total:,} records not in the table yet"
             )
+    return hot
 
 
 def _without_guess(message: str) -> str:

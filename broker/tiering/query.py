@@ -1,12 +1,15 @@
-"""SQL over tables together with what is not in them yet: DuckDB over Iceberg metadata and Arrow tables.
+"""SQL over tables together with what is not in them yet: DuckDB over Iceberg metadata and rows.
 
 A relation is a topic: its table as of one metadata file (`cold`), and the records from that table's marks on (`hot`),
 converted by the same code that will write them. The two together are what the topic holds at the moment of the
 question, each record once. Runs in the command's process; nothing is downloaded, DuckDB's extensions are packages.
+What only some questions need is imported when they do.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -17,54 +20,23 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 import pyarrow as pa
 
-from broker.tiering.rows import RowBuilder
-from protocol.columns import decode
-from protocol.compression import READER_LIMIT_BYTES
+from broker.tiering import object_store
+from broker.tiering.metadata_columns import UnknownColumns, columns_of
+from broker.tiering.spilled_rows import RowStore
 
 if TYPE_CHECKING:
-    from protocol.records import Buffer
+    from pyiceberg.table import StaticTable
+
+    from broker.tiering.spilled_rows import Rows
+
+Schema = pa.Schema
+"""For annotations of those who do not import pyarrow."""
 
 EXTENSIONS: Final = ("avro", "iceberg")  # in this order: iceberg needs avro
 
 
 class MissingExtension(Exception):
     """A package that a query needs is not installed; `str()` says which."""
-
-
-@dataclass(slots=True)
-class HotRows:
-    """What is not in the table yet, in memory; `schema` is the table's, widened by what came."""
-
-    builder: RowBuilder
-    schema: pa.Schema
-    rows: list[pa.Table] = field(default_factory=list)
-    dead_letters: list[pa.Table] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, partition: int, data: Buffer, start_offset: int, end_offset: int) -> int:
-        """Convert the whole batches in `data`, records in [start_offset, end_offset) only; how many there were."""
-        added = 0
-        for columns in decode(data, READER_LIMIT_BYTES):
-            for converted in self.builder.convert_in_parts(columns, partition, self.schema):
-                self.schema = converted.schema
-                for table, kept in ((converted.rows, self.rows), (converted.dead_letters, self.dead_letters)):
-                    wanted = _between(table, start_offset, end_offset)
-                    if len(wanted):
-                        kept.append(wanted)
-                        added += len(wanted)
-        self.count += added
-        return added
-
-
-def _between(table: pa.Table, start_offset: int, end_offset: int) -> pa.Table:
-    if not len(table):
-        return table
-    offsets = table["kafka_offset"]
-    if offsets[0].as_py() >= start_offset and offsets[-1].as_py() < end_offset:
-        return table
-    import pyarrow.compute as pc
-
-    return table.filter(pc.and_(pc.greater_equal(offsets, start_offset), pc.less(offsets, end_offset)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +48,9 @@ class Relation:
     table: str
     """`namespace.table`, a second name for it."""
     metadata_location: str | None
-    hot: list[pa.Table]
-    schema: pa.Schema
+    hot: Rows | None
+    """Of this database's `store`."""
+    schema: pa.Schema | None
     """The columns if there is neither a table nor a row."""
     properties: Mapping[str, str] = field(default_factory=dict)
     """For files that are not on this machine: PyIceberg's FileIO properties."""
@@ -86,11 +59,13 @@ class Relation:
 class Database:
     """A DuckDB in memory with a view per relation. Close it, or use it in a `with`."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: RowStore | None = None) -> None:
+        self.store = store or RowStore()
         self._duckdb = duckdb.connect(":memory:")
         self._duckdb.execute("SET TimeZone = 'UTC'")
         self._duckdb.execute("SET autoinstall_known_extensions = false")
-        self._loaded = False
+        self._loaded: set[str] = set()
+        self._secrets: set[str] = set()
         self._registered = 0
 
     def __enter__(self) -> Database:
@@ -100,25 +75,42 @@ class Database:
         self.close()
 
     def close(self) -> None:
+        """Forget everything, temporary files too."""
         self._duckdb.close()
+        self.store.close()
 
     def columns(self, metadata_location: str | None, properties: Mapping[str, str]) -> pa.Schema | None:
-        """The columns of a table, as the worker sees them; None without one."""
+        """The columns of a table, as the worker sees them; None without one.
+
+        Raises OSError and duckdb.Error for files that cannot be read.
+        """
         if metadata_location is None:
             return None
-        from pyiceberg.table import StaticTable
+        try:
+            return columns_of(json.loads(self._metadata(metadata_location, properties)))
+        except (UnknownColumns, ValueError, KeyError):
+            from broker.tiering.schemas import arrow_schema
 
-        from broker.tiering.schemas import arrow_schema
+            return arrow_schema(_static_table(metadata_location, properties).schema())
 
-        return arrow_schema(StaticTable.from_metadata(metadata_location, dict(properties)).schema())
+    def _metadata(self, location: str, properties: Mapping[str, str]) -> bytes | str:
+        """The text of a metadata file. Raises UnknownColumns where it is for pyiceberg to read."""
+        path = local_path(location)
+        if path is not None:
+            data = Path(path).read_bytes()
+            return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        if ".gz." in location or not self._reaches(location, properties):
+            raise UnknownColumns(location)
+        found = self._duckdb.execute(f"SELECT content FROM read_text({literal(location)})").fetchone()
+        return str(found[0]) if found else ""
 
     def add(self, relation: Relation) -> None:
-        """Make its views. Raises MissingExtension, and duckdb.Error for metadata that cannot be read."""
-        parts = [*self._cold(relation), *self._hot(relation)]
+        """Make its views. Raises MissingExtension, NoRoom, and duckdb.Error for metadata that cannot be read."""
+        parts = [*self._cold(relation), *self._rows(relation.hot)]
         if not parts:
-            parts = [self._register(relation.schema.empty_table())]
-        body = " UNION ALL BY NAME ".join(f"SELECT * FROM {part}" for part in parts)
-        self._duckdb.execute(f"CREATE VIEW {quoted(relation.name)} AS {body}")
+            assert relation.schema is not None
+            parts = [f"SELECT * FROM {self._register(relation.schema.empty_table())}"]
+        self._duckdb.execute(f"CREATE VIEW {quoted(relation.name)} AS {' UNION ALL BY NAME '.join(parts)}")
         namespace, _, table = relation.table.rpartition(".")
         if namespace:
             self._duckdb.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(namespace)}")
@@ -126,26 +118,66 @@ class Database:
                 f"CREATE VIEW {quoted(namespace)}.{quoted(table)} AS FROM main.{quoted(relation.name)}"
             )
 
+    def add_name(self, name: str) -> None:
+        """A view for SHOW TABLES alone."""
+        self._duckdb.execute(f"CREATE VIEW {quoted(name)} AS SELECT 0 AS kafka_offset WHERE false")
+
     def _cold(self, relation: Relation) -> Iterator[str]:
         location = relation.metadata_location
         if location is None:
             return
         path = local_path(location)
-        if path is not None:
-            self._load_extensions()
-            yield f"iceberg_scan({literal(path)})"
+        if path is None and not self._reaches(location, relation.properties):
+            yield from self._rows(self._all_of(location, relation.properties))
             return
-        from pyiceberg.table import StaticTable
+        self.load(*EXTENSIONS)
+        yield f"SELECT * FROM iceberg_scan({literal(path or location)})"
 
-        table = StaticTable.from_metadata(location, dict(relation.properties))
-        yield self._register(table.scan().to_arrow())
+    def _reaches(self, location: str, properties: Mapping[str, str]) -> bool:
+        """Whether DuckDB reads from there by itself; tells it how."""
+        secret = object_store.duckdb_secret(location, properties)
+        if secret is None:
+            return False
+        try:
+            self.load("httpfs")
+        except MissingExtension:
+            return False
+        if secret not in self._secrets:
+            self._duckdb.execute(secret)
+            self._secrets.add(secret)
+        return True
 
-    def _hot(self, relation: Relation) -> Iterator[str]:
-        by_schema: dict[Any, list[pa.Table]] = {}
-        for table in relation.hot:
-            by_schema.setdefault(table.schema, []).append(table)
-        for tables in by_schema.values():
-            yield self._register(pa.concat_tables(tables))
+    def _all_of(self, location: str, properties: Mapping[str, str]) -> Rows:
+        """A whole table, by way of pyiceberg, which knows more object stores than DuckDB."""
+        rows = self.store.rows()
+        for batch in _static_table(location, properties).scan().to_arrow_batch_reader():
+            rows.add(pa.Table.from_batches([batch]))
+        return rows
+
+    def _rows(self, rows: Rows | None) -> Iterator[str]:
+        if rows is None:
+            return
+        for table in rows.in_memory():
+            yield f"SELECT * FROM {self._register(table)}"
+        for schema, paths in rows.files():
+            self._spill_to(paths[0].parent)
+            files = f"read_parquet([{', '.join(literal(str(path)) for path in paths)}])"
+            yield self._select_as(self._register(schema.empty_table()), files)
+
+    def _select_as(self, wanted: str, there: str) -> str:
+        """The rows of `there` with the types of `wanted`: what Arrow and Parquet say differs for times of the day."""
+        types = [self._duckdb.execute(f"DESCRIBE SELECT * FROM {one}").fetchall() for one in (wanted, there)]
+        columns = [
+            quoted(now[0])
+            if now[1] == then[1]
+            else f"CAST({quoted(now[0])} AS {then[1]}) AS {quoted(now[0])}"
+            for then, now in zip(*types, strict=True)
+        ]
+        return f"SELECT {', '.join(columns)} FROM {there}"
+
+    def _spill_to(self, folder: Path) -> None:
+        """What DuckDB itself does not keep in memory goes there, too, not to where the command was started."""
+        self._duckdb.execute(f"SET temp_directory = {literal(str(folder / 'duckdb'))}")
 
     def _register(self, table: pa.Table) -> str:
         self._registered += 1
@@ -153,11 +185,12 @@ class Database:
         self._duckdb.register(name, table)
         return name
 
-    def _load_extensions(self) -> None:
-        if not self._loaded:
-            for name in EXTENSIONS:
+    def load(self, *extensions: str) -> None:
+        """Raises MissingExtension."""
+        for name in extensions:
+            if name not in self._loaded:
                 self._duckdb.load_extension(extension_path(name))
-            self._loaded = True
+                self._loaded.add(name)
 
     def query(self, sql: str, batch_rows: int = 10_000) -> tuple[list[str], Iterator[list[tuple[Any, ...]]]]:
         """The names of the columns, and the rows in batches. Raises duckdb.Error, also while rows are taken."""
@@ -165,6 +198,12 @@ class Database:
         names = [column[0] for column in result.description or ()]
         reader = result.to_arrow_reader(batch_rows)
         return names, (_tuples(batch) for batch in reader)
+
+
+def _static_table(location: str, properties: Mapping[str, str]) -> StaticTable:
+    from pyiceberg.table import StaticTable
+
+    return StaticTable.from_metadata(location, dict(properties))
 
 
 def _tuples(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:

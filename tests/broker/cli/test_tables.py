@@ -15,6 +15,8 @@ from pyiceberg.catalog import load_catalog
 
 from broker.cli import tables_snippets
 from broker.cli.root import floe
+from broker.tiering.query import Database, MissingExtension, Relation
+from broker.tiering.spilled_rows import RowStore
 from tests.floe_process import FloeProcess
 
 NEVER = "86400000"
@@ -43,6 +45,13 @@ class Cli:
 
     def clicks(self, topic: str, count: int, seed: int = 1) -> None:
         self.ok("generate", "clickstream", topic, "-n", str(count), "--seed", str(seed))
+
+
+class WithoutHttpfs(Database):
+    def load(self, *extensions: str) -> None:
+        if "httpfs" in extensions:
+            raise MissingExtension("httpfs")
+        super().load(*extensions)
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +286,16 @@ def test_a_warehouse_in_s3_is_reached_by_what_the_broker_knows(tmp_path: Path) -
         cli.ok("tables", "commit", "far")
         keys = ("--property", "s3.access-key-id=ak", "--property", "s3.secret-access-key=sk")
         assert cli.json("sql", "select count(*) n from far", *keys) == [{"n": 10}]
+        assert "ICEBERG_SCAN" in cli.ok("sql", "explain from far", *keys)
+        cli.clicks("far", 5, seed=2)
+        assert cli.json("sql", "select count(*) n from far", *keys) == [{"n": 15}]
+        (described,) = json.loads(cli.ok("tables", "describe", "far", "-o", "json"))
+        login = {f"s3.{name}": value for name, value in properties.items()}
+        with WithoutHttpfs(RowStore(0)) as database:
+            database.add(Relation("far", "", described["metadata_location"], None, None, login))
+            _names, batches = database.query("select count(*), count(distinct value) from far")
+            assert list(batches) == [[(10, 10)]]
+            assert database.columns(described["metadata_location"], login) is not None
         store.stop()
         failed = cli("sql", "select count(*) from far", *keys)
         assert failed.exit_code == 1 and "cannot be read" in failed.output and "--property" in failed.output
