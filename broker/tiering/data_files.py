@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -28,6 +28,7 @@ from pyiceberg.transforms import HourTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import IcebergType, ListType, MapType, StructType
 
+from broker.tiering.local_files import told
 from broker.tiering.retyping import FIELD_ID, by_position, retyped
 
 if TYPE_CHECKING:
@@ -87,12 +88,14 @@ def write(target: Target, rows: pa.Table) -> list[DataFile]:
 class DataFiles:
     """The files of one commit, `opened` so far. `append` pieces, then `finish`.
 
-    `close` gives up what is not finished; its files are left to orphan removal.
+    `close` gives up what is not finished, and deletes its files: nobody knows of them.
     """
 
     def __init__(self) -> None:
         self._open: dict[tuple[Any, ...], _OpenFile] = {}  # the first was used longest ago
         self._finished: list[DataFile] = []
+        self._begun: list[tuple[FileIO, str]] = []
+        """Every file since the start that was not handed out."""
         self.opened = 0
 
     def append(self, target: Target, rows: pa.Table, max_new_files: int | None = None) -> int:
@@ -130,42 +133,63 @@ class DataFiles:
                 self._close(other)  # columns only grow: no row comes for it any more
             while len(self._open) >= OPEN_FILES:
                 self._close(next(iter(self._open)))
-            open_file = _OpenFile(target, partition, rows)
-            self.opened += 1
+            open_file = self._begin(target, partition, rows)
         self._open[key] = open_file
-        open_file.append(rows)
+        with told(open_file.path, "writing"):
+            open_file.append(rows)
         if open_file.bytes_written() >= TARGET_FILE_BYTES:
             self._close(key)
         while sum(one.column_chunks for one in self._open.values()) > OPEN_CHUNKS:
             self._close(next(iter(self._open)))
 
-    def finish(self) -> list[DataFile]:
-        """Closes what is open; all files since the start. Raises OSError."""
+    def _begin(self, target: Target, partition: tuple[Any, ...], rows: pa.Table) -> _OpenFile:
+        values = Record(*partition)
+        folder = target.spec.partition_to_path(values, target.schema) if partition else ""
+        path = target.new_path(folder, f"{uuid.uuid4()}.parquet")
+        self._begun.append((target.io, path))
+        self.opened += 1
+        with told(path, "writing"):
+            return _OpenFile(target, path, values, rows)
+
+    def complete(self) -> None:
+        """Closes what is open, and hands out nothing yet. Raises OSError."""
         while self._open:
             self._close(next(iter(self._open)))
+
+    def finish(self) -> list[DataFile]:
+        """All files since the start, which are the caller's from now on. Raises OSError, after `complete` nothing."""
+        self.complete()
         finished, self._finished = self._finished, []
+        self._begun.clear()
         return finished
 
     def close(self) -> None:
         while self._open:
             _, open_file = self._open.popitem()
             open_file.close()
+        self._finished.clear()
+        while self._begun:
+            io, path = self._begun.pop()
+            with suppress(OSError):  # it is gone already, or orphan removal's
+                io.delete(path)
 
     def _close(self, key: tuple[Any, ...]) -> None:
-        self._finished.append(self._open.pop(key).finish())
+        open_file = self._open[key]
+        with told(open_file.path, "writing"):
+            self._finished.append(open_file.finish())
+        del self._open[key]
 
 
 class _OpenFile:
-    def __init__(self, target: Target, partition: tuple[Any, ...], first_rows: pa.Table) -> None:
+    def __init__(self, target: Target, path: str, partition: Record, first_rows: pa.Table) -> None:
         self._target = target
-        self._partition = Record(*partition)
+        self._partition = partition
         self.column_chunks = 0
-        path = target.spec.partition_to_path(self._partition, target.schema) if partition else ""
-        self._path = target.new_path(path, f"{uuid.uuid4()}.parquet")
+        self.path = path
         self._schema = sanitize_column_names(target.schema)
         self._arrow_schema = _with_field_ids(first_rows.schema, target.schema, self._schema)
         self._ids_by_path = parquet_path_to_id_mapping(self._schema)
-        self._stream: Any = target.io.new_output(self._path).create()
+        self._stream: Any = target.io.new_output(path).create()
         properties = target.properties
         self._writer = pq.ParquetWriter(
             self._stream,
@@ -209,7 +233,7 @@ class _OpenFile:
         )
         file = DataFile.from_args(
             content=DataFileContent.DATA,
-            file_path=self._path,
+            file_path=self.path,
             file_format=FileFormat.PARQUET,
             partition=self._partition,
             file_size_in_bytes=size,
@@ -222,8 +246,10 @@ class _OpenFile:
         return file
 
     def close(self) -> None:
-        self._writer.close()
-        self._stream.close()
+        """Gives it up: what cannot be written any more does not matter."""
+        for one in (self._writer, self._stream):
+            with suppress(OSError, ValueError, pa.ArrowException):
+                one.close()
 
 
 def _varied(column: pa.ChunkedArray, kind: pa.DataType, path: str) -> Iterator[str]:

@@ -25,7 +25,7 @@ from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, Par
 from pyiceberg.table.sorting import SortField, SortOrder
 from pyiceberg.transforms import IdentityTransform
 
-from broker.tiering import marks, names, partitioning, schemas
+from broker.tiering import local_files, marks, names, partitioning, schemas
 from broker.tiering.catalogs import warehouse_url
 from broker.tiering.commit import Clock, CommitUnknown
 from broker.tiering.marked_table import Committed, FileTarget, Layout, MarkedTable, Writer
@@ -248,11 +248,23 @@ def drop_tables(catalog: Catalog, identifier: Identifier, writer: Writer) -> Non
     for name in (names.dead_letters_identifier(identifier), identifier):
         for one in (name, names.retired_identifier(name, writer.topic_id)):
             try:
-                is_of_topic = _is_of(catalog.load_table(one), writer)
+                table = catalog.load_table(one)
             except NoSuchTableError:
                 continue
-            if is_of_topic:
+            if _is_of(table, writer):
                 catalog.purge_table(one)
+                _remove_folder(table)
+
+
+def _remove_folder(table: Table) -> None:
+    """What is left of a local table whose files are deleted: its folders, and its namespace's if they are empty."""
+    location, warehouse = table.location(), warehouse_url(table.catalog.properties)
+    if (
+        warehouse is not None
+        and table.properties.get(OWN_FOLDER) == "true"
+        and location.startswith("file://")
+    ):
+        local_files.remove_empty_folders(location.removeprefix("file://"), warehouse.removeprefix("file://"))
 
 
 def _is_of(table: Table, writer: Writer) -> bool:

@@ -238,6 +238,8 @@ class _Commit:
         started_s = time.perf_counter()
         with closing(self._files), closing(self._letter_files):
             self._read_all()
+            self._files.complete()
+            self._letter_files.complete()
             files, letters = self._files.finish(), self._letter_files.finish()
         read_s = time.perf_counter()
         moved = {index: end for index, end in self._reached.items() if self._marks.get(index, 0) != end}

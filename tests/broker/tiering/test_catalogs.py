@@ -20,6 +20,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from broker.tiering import catalogs
 from broker.tiering.catalogs import CatalogUnusable
+from broker.tiering.local_files import FileFailed
 from broker.tiering.names import retired_identifier
 from broker.tiering.tables import TopicTable, Writer
 from tests.broker.tiering.rest_catalog import serving
@@ -209,6 +210,35 @@ def test_a_warehouse_in_s3(tmp_path: Path, s3: dict[str, str]) -> None:
     live(made)
     assert made.load_table("floe.orders").location() == "s3://lake/floe/floe/orders-id-of-orders"
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_keys_that_s3_refuses_are_told_with_the_warehouse(tmp_path: Path, s3: dict[str, str]) -> None:
+    """When the table is made, each time, and in the middle of a commit."""
+    from moto.core import set_initial_no_auth_action_count
+
+    made = catalogs.load(catalogs.properties(s3, str(tmp_path), "s3://lake/floe"))
+    table = TopicTable.open(made, IDENTIFIER, WRITER, VALUE)
+    put(table, {0: range(10)})
+    said: list[str] = []
+
+    @set_initial_no_auth_action_count(0)
+    def refused() -> None:
+        for _ in range(2):
+            with pytest.raises(FileFailed) as failed:
+                TopicTable.open(made, ("floe", "others"), WRITER, VALUE)
+            said.append(str(failed.value))
+        with pytest.raises(FileFailed) as failed:
+            put(table, {0: range(10, 20)})
+        said.append(str(failed.value))
+
+    refused()
+    for text in said:
+        assert text.startswith("looking for a file in s3://lake/floe/floe/o"), text
+        assert "(warehouse s3://lake/floe) failed" in text and "ACCESS_DENIED" in text
+        assert "floe.table.catalog.s3.access-key-id" in text
+    assert said[0] == said[1] != said[2], "the same words for the same problem"
+    put(table, {0: range(10, 20)})
+    assert contents(made) == once({0: 20})
 
 
 def test_a_catalog_in_glue(s3: dict[str, str]) -> None:
