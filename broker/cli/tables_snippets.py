@@ -8,11 +8,15 @@ from urllib.parse import unquote, urlsplit
 
 DUCKDB: Final = "1.5.5"
 SPARK_PACKAGE: Final = "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.11.0"
+SPARK_AWS: Final = "org.apache.iceberg:iceberg-aws-bundle:1.11.0"
+"""For S3 and Glue: Amazon's client, which the runtime does not have."""
 JDBC_DRIVERS: Final = {
     "sqlite": "org.xerial:sqlite-jdbc:3.49.1.0",
     "postgresql": "org.postgresql:postgresql:42.7.7",
 }
 """By the scheme of a SQL catalog's URL."""
+
+S3_SCHEMES: Final = ("s3", "s3a")
 
 HIDDEN: Final = "***"
 """What `tables.describe` has in place of passwords and keys."""
@@ -45,9 +49,9 @@ def duckdb(described: Mapping[str, Any]) -> str | None:
     """
     location = described["metadata_location"] or ""
     scheme = urlsplit(location).scheme
-    if not location or scheme not in ("", "file", "s3", "s3a"):
+    if not location or scheme not in ("", "file", *S3_SCHEMES):
         return None
-    in_s3 = scheme.startswith("s3")
+    in_s3 = scheme in S3_SCHEMES
     properties = described["catalog"]["properties"]
     query = f"SELECT count(*) FROM iceberg_scan({_literal(location.removeprefix('file://'))})"
     extensions = ("avro", "httpfs", "iceberg") if in_s3 else ("avro", "iceberg")
@@ -106,12 +110,38 @@ def spark(described: Mapping[str, Any]) -> str | None:
         settings[f"spark.sql.catalog.{name}.jdbc.{what}"] = value
     if "warehouse" in properties:
         settings[f"spark.sql.catalog.{name}.warehouse"] = properties["warehouse"]
-    driver = JDBC_DRIVERS.get(_database(uri)) if kind == "jdbc" else None
-    packages = [SPARK_PACKAGE, driver] if driver else [SPARK_PACKAGE]
+    in_s3 = (
+        urlsplit(described.get("metadata_location") or properties.get("warehouse", "")).scheme in S3_SCHEMES
+    )
+    for what, value in (_spark_s3(properties) if in_s3 else {}).items():
+        settings[f"spark.sql.catalog.{name}.{what}"] = value
+    packages = [SPARK_PACKAGE]
+    if in_s3 or kind == "glue":
+        packages.append(SPARK_AWS)
+    if kind == "jdbc" and _database(uri) in JDBC_DRIVERS:
+        packages.append(JDBC_DRIVERS[_database(uri)])
     lines = [f"--conf {shlex.quote(f'{key}={value}')}" for key, value in settings.items()]
     namespace, _, table = described["table"].rpartition(".")
     query = f"-e 'SELECT count(*) FROM {name}.{namespace}.`{table}`'"  # a shell runs what is in backticks otherwise
     return _hidden(settings) + " \\\n".join([f"spark-sql --packages {','.join(packages)}", *lines, query])
+
+
+def _spark_s3(properties: Mapping[str, str]) -> dict[str, str]:
+    """Iceberg's own file access, with PyIceberg's properties under the names that it has there."""
+    settings = {"io-impl": "org.apache.iceberg.aws.s3.S3FileIO"}
+    endpoint = properties.get("s3.endpoint")
+    if endpoint:
+        virtual = properties.get("s3.force-virtual-addressing", "").lower() == "true"
+        settings["s3.endpoint"] = endpoint if "://" in endpoint else f"https://{endpoint}"
+        settings["s3.path-style-access"] = "false" if virtual else "true"
+    region = properties.get("s3.region") or properties.get("client.region")
+    if region or endpoint:  # Amazon's client wants one, whoever answers
+        settings["client.region"] = region or "us-east-1"
+    for what in ("access-key-id", "secret-access-key", "session-token"):
+        value = properties.get(f"s3.{what}") or properties.get(f"client.{what}")
+        if value:
+            settings[f"s3.{what}"] = value
+    return settings
 
 
 def _spark_kind(properties: Mapping[str, str]) -> str | None:

@@ -231,8 +231,29 @@ def test_spark_is_told_jdbc(uri: str, jdbc: str) -> None:
     assert snippet is not None
     command = snippet[snippet.index("spark-sql") :]
     echoed = subprocess.run(["bash", "-c", f"echo {command}"], capture_output=True, text=True, check=True)
-    assert f"uri={jdbc} " in echoed.stdout and "warehouse=s3://my lake's -e" in echoed.stdout
+    assert f"uri={jdbc} " in echoed.stdout and "warehouse=s3://my lake's --conf" in echoed.stdout
     assert echoed.stdout.endswith("-e SELECT count(*) FROM floe.floe.`orders`\n") and not echoed.stderr
+
+
+def test_spark_is_told_how_s3_is_reached() -> None:
+    properties = {"type": "rest", "uri": "http://catalog:8181", "s3.endpoint": "http://store:9000"}
+    catalog = {"name": "lake", "properties": {**properties, "s3.access-key-id": "***"}}
+    described = {"catalog": catalog, "table": "floe.orders", "metadata_location": "s3://lake/x.json"}
+    snippet = tables_snippets.spark(described)
+    assert snippet is not None and snippet.startswith("# *** stands for")
+    runtime, bundle = tables_snippets.SPARK_PACKAGE, tables_snippets.SPARK_AWS
+    assert f"--packages {runtime},{bundle} " in snippet and runtime.split(":")[2] == bundle.split(":")[2]
+    for setting in (
+        "io-impl=org.apache.iceberg.aws.s3.S3FileIO",
+        "s3.endpoint=http://store:9000",
+        "s3.path-style-access=true",
+        "client.region=us-east-1",
+    ):
+        assert f"--conf spark.sql.catalog.lake.{setting} " in snippet
+    local = tables_snippets.spark({**described, "metadata_location": "file:///x.json"})
+    assert local is not None and "s3" not in local and bundle not in local
+    glue = {**described, "catalog": {"name": "lake", "properties": {"type": "glue", "s3.region": "eu"}}}
+    assert "client.region=eu " in (tables_snippets.spark(glue) or "")
 
 
 def test_what_is_hidden_is_said_where_it_is_pasted() -> None:
