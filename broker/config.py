@@ -386,7 +386,8 @@ def _give(given: dict[str, Given], texts: Mapping[str, str], source: str) -> Non
         try:
             given[name] = Given(setting.parse(text), source)
         except InvalidValue as error:
-            problem = f"{name} = {text!r}: {error.reason}. Allowed: {setting.allowed}"
+            allowed = "" if setting.allowed in error.reason else f". Allowed: {setting.allowed}"
+            problem = f"{name} = {text!r}: {error.reason}{allowed}"
             raise ConfigError(source, problem) from error
 
 

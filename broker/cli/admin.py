@@ -245,6 +245,29 @@ def alter_configs(
         check(result.error_code, what, result.error_message)
 
 
+def require_settings(client: Client, resource_type: int, resource_name: str, keys: Sequence[str]) -> None:
+    """Raise CommandFailed for names that are no settings of a topic, a group or a broker.
+
+    Brokers take them: whoever deletes a setting that there is not finds it deleted.
+    """
+    described = resource_name
+    if resource_type == BROKER and not resource_name:  # of all brokers: those that any of them has
+        client.refresh_metadata([])
+        described = str(min(client.brokers, default=""))
+    known = [setting.name for setting in describe_configs(client, resource_type, described)]
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        from difflib import get_close_matches
+
+        close = dict.fromkeys(name for key in unknown for name in get_close_matches(key, known, n=1))
+        hint = (
+            f"Did you mean {', '.join(close)}?"
+            if close
+            else "See what there is: floe configs describe … --all"
+        )
+        raise CommandFailed(f"There is no such setting: {', '.join(unknown)}.", hint)
+
+
 def init_producer_id(client: Client) -> tuple[int, int]:
     """Return a fresh (producer id, epoch) for an idempotent producer."""
     from protocol.messages.init_producer_id import InitProducerIdRequest

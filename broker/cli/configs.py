@@ -108,6 +108,9 @@ def unset(
     resource: str, name: str, keys: tuple[str, ...], bootstrap: list[Address], timeout_s: float
 ) -> None:
     """Put settings of NAME back to their defaults."""
+    resource_type, resource_name = _RESOURCES[resource], _resource_name(resource, name)
     with Client(bootstrap, timeout_s=timeout_s) as client:
-        admin.alter_configs(client, _RESOURCES[resource], _resource_name(resource, name), unset=keys)
+        if resource_type in (admin.TOPIC, admin.BROKER, admin.GROUP):
+            admin.require_settings(client, resource_type, resource_name, keys)
+        admin.alter_configs(client, resource_type, resource_name, unset=keys)
     click.echo(f"{', '.join(keys)} of {resource} {name}: back to the default.")

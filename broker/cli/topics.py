@@ -221,6 +221,8 @@ def alter(
     if partitions is None and not configs and not unset:
         raise click.UsageError("Nothing to change: give --partitions, --config or --unset.")
     with Client(bootstrap, timeout_s=timeout_s) as client:
+        if unset:
+            admin.require_settings(client, admin.TOPIC, name, unset)
         if configs or unset:
             admin.alter_configs(client, admin.TOPIC, name, values=dict(configs), unset=unset)
         if partitions is not None:

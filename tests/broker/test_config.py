@@ -221,7 +221,7 @@ class TestLoading:
             ({"bogus": "1"}, "command line: there is no setting bogus"),
             (
                 {"log.segment.bytes": "1"},
-                "command line: log.segment.bytes = '1': Value must be at least 1048576. Allowed: at least 1048576",
+                "command line: log.segment.bytes = '1': Value must be at least 1048576",
             ),
             (
                 {"num.partitions": "x"},

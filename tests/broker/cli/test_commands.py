@@ -175,6 +175,20 @@ def test_settings_with_source_and_default(cli: Cli) -> None:
     assert found["segment.bytes"]["source"] == "default"
     cli.ok("configs", "unset", "topic", topic, "max.message.bytes")
     assert "max.message.bytes" not in cli.ok("configs", "describe", "topic", topic)
+    cli.ok("configs", "unset", "topic", topic, "retention.ms")  # is at its default
+    for wrong, meant in (("retention.msx", "mean retention.ms?"), ("nonsense", "describe … --all")):
+        for command in (
+            ("configs", "unset", "topic", topic, wrong),
+            ("topics", "alter", topic, "--unset", wrong),
+        ):
+            refused = cli(*command)
+            assert refused.exit_code == 1 and f"no such setting: {wrong}." in refused.output
+            assert meant in refused.output
+    cli.ok("configs", "unset", "broker", "default", "log.retention.ms")
+    assert "no such setting" in cli("configs", "unset", "broker", "default", "log.retention.msx").output
+    assert "no such setting" in cli("configs", "unset", "broker", "1", "log.retention.msx").output
+    cli.ok("configs", "unset", "group", "some", "consumer.session.timeout.ms")
+    assert "no such setting" in cli("configs", "unset", "group", "some", "nonsense").output
     assert "INVALID_CONFIG" in cli("configs", "set", "topic", topic, "retention.ms=soon").output
     assert "not a broker id" in cli("configs", "describe", "broker", "x").output
     assert "listeners" in cli.ok("configs", "describe", "broker", "1", "--all")
