@@ -170,7 +170,7 @@ class DataFiles:
         self._finished.clear()
         while self._begun:
             io, path = self._begun.pop()
-            with suppress(OSError):  # it is gone already, or orphan removal's
+            with suppress(Exception):  # gone already, or orphan removal's; why it was given up matters more
                 io.delete(path)
 
     def _close(self, key: tuple[Any, ...]) -> None:
