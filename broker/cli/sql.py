@@ -36,10 +36,15 @@ _SHOW_TABLES: Final = re.compile(r"\s*show\s+(?:all\s+)?tables\b", re.IGNORECASE
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _MISSING_TABLE: Final = re.compile(r'Table with name "?([^" ]+)"? does not exist')
 
+_ICEBERG_FUNCTION: Final = re.compile(r"\biceberg_(?:scan|metadata|snapshots)\b", re.IGNORECASE)
+_S3_LOCATION: Final = re.compile(r"'(s3a?://[^']+)'")
 _SYNTAX_ERROR: Final = re.compile(r'syntax error at or near "([^"]+)"')
 _FILES_HINT: Final = (
     "If the table has just been committed, ask again. If the warehouse is not on this machine, say how it is "
     "reached: --property s3.access-key-id=… (the catalog's properties that are not secret are known)."
+)
+_KEPT_HINT: Final = (
+    "A deleted topic's table is read by its metadata file, which the catalog names: iceberg_scan('….json')."
 )
 _ROOM_HINT: Final = (
     "Name a folder with more room in TMPDIR, let the tables catch up (floe tables lag), "
@@ -113,6 +118,7 @@ def sql(
     with Database() as database, Client(bootstrap, timeout_s=timeout_s) as client:
         try:
             _check_statements([statement.type.name for statement in duckdb.extract_statements(text)])
+            _load_what_is_named(database, text, dict(properties))
             add_relations(client, database, text, tables_only=tables_only, properties=dict(properties))
             names, batches = database.query(text)
             _PRINTERS[output](names, batches, max_rows)
@@ -147,6 +153,16 @@ def _check_statements(kinds: list[str]) -> None:
             f"floe sql answers questions: what {kinds[-1]} does would be lost with the end of this command.",
             "Records are written with floe produce or any Kafka client; COPY … TO writes a file.",
         )
+
+
+def _load_what_is_named(database: "Database", query: str, properties: dict[str, str]) -> None:
+    """Other tables than those of topics, a deleted one's among them, are asked for by their metadata file."""
+    if _ICEBERG_FUNCTION.search(query):
+        from broker.tiering.query import EXTENSIONS
+
+        database.load(*EXTENSIONS)
+        for location in _S3_LOCATION.findall(query):
+            database.reaches(location, properties)
 
 
 def add_relations(
@@ -329,9 +345,10 @@ def _hint(client: Client, query: str, message: str) -> str:
             f"The topic {missing[1]} has no table. Give it one with: "
             f"floe configs set topic {missing[1]} floe.table.enable=true"
         )
+    there = "No topic has a table yet (floe.table.enable)."
     if with_tables:
-        return f"Topics with tables: {', '.join(with_tables[:20])}{', …' if len(with_tables) > 20 else ''}."
-    return "No topic has a table yet (floe.table.enable)."
+        there = f"Topics with tables: {', '.join(with_tables[:20])}{', …' if len(with_tables) > 20 else ''}."
+    return f"{there} {_KEPT_HINT}"
 
 
 _PRINTERS: Final = {"table": print_rows, "json": print_json_lines, "csv": print_csv}

@@ -99,7 +99,7 @@ class Database:
         if path is not None:
             data = Path(path).read_bytes()
             return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        if ".gz." in location or not self._reaches(location, properties):
+        if ".gz." in location or not self.reaches(location, properties):
             raise UnknownColumns(location)
         found = self._duckdb.execute(f"SELECT content FROM read_text({literal(location)})").fetchone()
         return str(found[0]) if found else ""
@@ -127,13 +127,13 @@ class Database:
         if location is None:
             return
         path = local_path(location)
-        if path is None and not self._reaches(location, relation.properties):
+        if path is None and not self.reaches(location, relation.properties):
             yield from self._rows(self._all_of(location, relation.properties))
             return
         self.load(*EXTENSIONS)
         yield f"SELECT * FROM iceberg_scan({literal(path or location)})"
 
-    def _reaches(self, location: str, properties: Mapping[str, str]) -> bool:
+    def reaches(self, location: str, properties: Mapping[str, str]) -> bool:
         """Whether DuckDB reads from there by itself; tells it how."""
         secret = object_store.duckdb_secret(location, properties)
         if secret is None:

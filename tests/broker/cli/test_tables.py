@@ -191,6 +191,18 @@ def test_a_description_can_be_pasted(cli: Cli) -> None:
     assert cli.json("sql", 'select count(*) n from "orders.v1"') == [{"n": 100}]
 
 
+def test_the_table_of_a_deleted_topic_is_read_by_its_metadata(cli: Cli) -> None:
+    cli.create("gone")
+    cli.clicks("gone", 20)
+    cli.ok("tables", "commit", "gone")
+    (described,) = json.loads(cli.ok("tables", "describe", "gone", "-o", "json"))
+    cli.ok("topics", "delete", "gone")
+    missing = cli("sql", "from gone")
+    assert missing.exit_code == 1 and "iceberg_scan" in missing.output
+    location = described["metadata_location"]
+    assert cli.json("sql", f"select count(*) n from iceberg_scan('{location}')") == [{"n": 20}]
+
+
 def test_a_rewound_table_is_read_again(cli: Cli) -> None:
     cli.create("again", value="text")
     cli.clicks("again", 200)
@@ -317,6 +329,10 @@ def test_a_warehouse_in_s3_is_reached_by_what_the_broker_knows(tmp_path: Path) -
             _names, batches = database.query("select count(*), count(distinct value) from far")
             assert list(batches) == [[(10, 10)]]
             assert database.columns(described["metadata_location"], login) is not None
+        scan = f"select count(*) n from iceberg_scan('{described['metadata_location']}')"
+        told = ("s3.endpoint", endpoint), ("s3.region", "us-east-1")
+        told_too = (part for name, value in told for part in ("--property", f"{name}={value}"))
+        assert cli.json("sql", scan, *keys, *told_too) == [{"n": 10}]
         store.stop()
         failed = cli("sql", "select count(*) from far", *keys)
         assert failed.exit_code == 1 and "cannot be read" in failed.output and "--property" in failed.output
