@@ -36,8 +36,8 @@ def _fail(failure: StorageFailed) -> None:
 
 
 class FakeWorker:
-    """Dies of the folders in `deadly`, is killed for its silence over those in `silent`, finishes a round over any other without
-    changing a byte."""
+    """Dies of the folders in `deadly`, is killed for its silence over those in `silent`, finishes a round over any
+    other without changing a byte."""
 
     def __init__(self) -> None:
         self.deadly: set[str] = set()
