@@ -52,7 +52,9 @@ class FakeWorker:
         if name in self.deadly:
             raise WorkerDied("the compaction worker was killed by SIGKILL in the middle of a job")
         if name in self.silent:
-            raise WorkerSilent("the compaction worker said nothing for 600 s in the middle of a job and was killed")
+            raise WorkerSilent(
+                "the compaction worker said nothing for 600 s in the middle of a job and was killed"
+            )
         self.meanwhile()
         numbers = ("bytes_before", "bytes_after", "records_before", "records_after", "seconds")
         return {"end_offset": order["end_offset"], **dict.fromkeys(numbers, 0)}
