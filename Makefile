@@ -21,7 +21,8 @@ $(STAMP): pyproject.toml
 	@echo "Installing Floe and what its tests need into $(VENV): a minute or two." >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=23.2"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@PYTHONWARNINGS='ignore:Editable installation' \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
 run: venv ## Start Floe on 127.0.0.1:9092 (LISTEN=host:port, DATA=folder)
