@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from protocol.primitives import uvarint
 from protocol.records import (
     NO_LEADER_EPOCH,
     NO_PRODUCER_EPOCH,
@@ -31,13 +32,7 @@ _NULL: Final = -1
 @lru_cache(_REMEMBERED_NUMBERS)
 def _varint(value: int) -> bytes:
     """A zig-zag varint."""
-    rest = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
+    return uvarint((value << 1) ^ (value >> 63))
 
 
 def build_keyed(
