@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from broker.tiering.object_store import literal
+
 DUCKDB: Final = "1.5.5"
 SPARK_PACKAGE: Final = "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.11.0"
 SPARK_AWS: Final = "org.apache.iceberg:iceberg-aws-bundle:1.11.0"
@@ -53,7 +55,7 @@ def duckdb(described: Mapping[str, Any]) -> str | None:
         return None
     in_s3 = scheme in S3_SCHEMES
     properties = described["catalog"]["properties"]
-    query = f"SELECT count(*) FROM iceberg_scan({_literal(location.removeprefix('file://'))})"
+    query = f"SELECT count(*) FROM iceberg_scan({literal(location.removeprefix('file://'))})"
     extensions = ("avro", "httpfs", "iceberg") if in_s3 else ("avro", "iceberg")
     packages = [f"duckdb=={DUCKDB}", *(f"duckdb-extension-{name}=={DUCKDB}" for name in extensions)]
     return (
@@ -79,17 +81,13 @@ def _s3_secret(properties: Mapping[str, str]) -> str:
         "ENDPOINT": endpoint.netloc or None,
         "URL_STYLE": "path" if endpoint.netloc else None,
     }
-    parts = ["TYPE s3", *(f"{name} {_literal(value)}" for name, value in values.items() if value)]
+    parts = ["TYPE s3", *(f"{name} {literal(value)}" for name, value in values.items() if value)]
     if endpoint.scheme == "http":
         parts.append("USE_SSL false")
     if len(parts) == 1:
         return ""
     statement = f"CREATE SECRET ({', '.join(parts)})"
     return f"duckdb.sql({json.dumps(statement)})\n"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def spark(described: Mapping[str, Any]) -> str | None:

@@ -33,13 +33,13 @@ def duckdb_secret(
         or environment.get("AWS_DEFAULT_REGION")
         or "us-east-1"
     )
-    parts = [f"{name} {_literal(value)}" for name, value in values.items()]
+    parts = [f"{name} {literal(value)}" for name, value in values.items()]
     endpoint = properties.get("s3.endpoint") or environment.get("AWS_ENDPOINT_URL_S3") or ""
     endpoint = endpoint or environment.get("AWS_ENDPOINT_URL") or ""
     if endpoint:
         url = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
         virtual = properties.get("s3.force-virtual-addressing", "").lower() == "true"
-        parts.append(f"ENDPOINT {_literal(url.netloc)}")
+        parts.append(f"ENDPOINT {literal(url.netloc)}")
         parts.append(f"URL_STYLE '{'vhost' if virtual else 'path'}'")
         parts.append(f"USE_SSL {'false' if url.scheme == 'http' else 'true'}")
     return f"CREATE OR REPLACE SECRET __floe (TYPE s3, {', '.join(parts)})"
@@ -60,5 +60,6 @@ def _login(properties: Mapping[str, str], environment: Mapping[str, str]) -> dic
     return found if "KEY_ID" in found and "SECRET" in found else {}
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """An SQL string."""
     return "'" + text.replace("'", "''") + "'"

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from broker.tiering import object_store
 from broker.tiering.metadata_columns import UnknownColumns, columns_of
+from broker.tiering.object_store import literal
 from broker.tiering.spilled_rows import RowStore
 
 if TYPE_CHECKING:
@@ -238,11 +239,6 @@ def _value(scalar: pa.Scalar) -> Any:
 def quoted(identifier: str) -> str:
     """An SQL identifier, whatever is in it."""
     return '"' + identifier.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """An SQL string."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def local_path(location: str) -> str | None:
