@@ -18,7 +18,7 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import Any, Final
 
-from protocol.records import Buffer, CorruptBatch, TooLarge
+from protocol.batch import Buffer, CorruptBatch, TooLarge
 
 
 class Codec(IntEnum):

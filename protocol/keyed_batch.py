@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from protocol.primitives import uvarint
-from protocol.records import (
+from protocol.batch import (
     NO_LEADER_EPOCH,
     NO_PRODUCER_EPOCH,
     NO_PRODUCER_ID,
@@ -18,6 +17,7 @@ from protocol.records import (
     RecordBatch,
     assemble,
 )
+from protocol.primitives import uvarint
 
 KeyedRecord = tuple[bytes, bytes | None]
 """Key and value; None deletes."""
